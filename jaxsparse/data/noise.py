@@ -1,0 +1,45 @@
+"""`noise-HxWxC`: random images of any shape and random labels, for timing only (`jaxsparse bench`)."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+
+from jaxsparse.config import require
+from jaxsparse.data.dataset import Dataset, Description, Split
+
+PREFIX = "noise-"
+TRAIN_SIZE, TEST_SIZE, CLASSES = 512, 64, 10
+
+
+def describe(name: str) -> Description:
+    """Description of `noise-HxWxC`.
+
+    Raises:
+      InvalidInput: for a shape that is none.
+    """
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})x(\d{1,4})", name.removeprefix(PREFIX))
+    require(found is not None, "image", name.removeprefix(PREFIX), "HEIGHTxWIDTHxCHANNELS, like 32x32x3")
+    assert found is not None
+    height, width, channels = (int(number) for number in found.groups())
+    require(min(height, width, channels) >= 1, "image", name.removeprefix(PREFIX), "a shape without zeros")
+    summary = "random images with random labels, for timing only"
+    return Description(name, summary, (height, width, channels), CLASSES, TRAIN_SIZE, TEST_SIZE)
+
+
+def load(name: str) -> Dataset:
+    """The arrays, on the default device."""
+    description = describe(name)
+
+    def split(seed: int, size: int) -> Split:
+        images, labels = jax.random.split(jax.random.key(seed))
+        return Split(
+            jax.random.randint(images, (size, *description.shape), 0, 256).astype(jnp.uint8),
+            jax.random.randint(labels, (size,), 0, CLASSES),
+        )
+
+    channels = description.shape[-1]
+    mean, deviation = jnp.full(channels, 127.5), jnp.full(channels, 73.9)
+    return Dataset(split(0, TRAIN_SIZE), split(1, TEST_SIZE), mean, deviation, description)

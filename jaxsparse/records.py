@@ -1,0 +1,217 @@
+"""A run on disk: one folder with its settings, its history and its weights.
+
+    run.json              settings, seed, status, message, versions, device
+    history.parquet       one row per measured epoch; list columns hold a value per unit
+    weights.safetensors   parameters and running statistics by name
+
+A folder appears whole or not at all: it is written under a temporary name, synced, then renamed. Nothing unpickles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from safetensors.numpy import load_file, save_file
+
+from jaxsparse.config import InvalidInput, Run, Thresholds, require
+
+PARTIAL = ".partial"
+"""Suffix of what is still being written; whatever carries it after a crash is worthless."""
+
+COLUMNS = (
+    *("dataset", "model", "optimizer", "regularizer", "strength", "convention", "seed", "epochs", "steps"),
+    *("learning_rate", "train_loss", "test_loss", "test_error", "test_error_silenced"),
+    *("sparsity_scale", "sparsity_activation", "sparsity_norm", "params", "params_alive", "seconds", "status"),
+)
+"""Of `results`: losses in nats, errors and sparsities in percent, seconds of wall time."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run that ended, well or not."""
+
+    name: str
+    """folder's name"""
+    run: Run
+    settings: Mapping[str, Any]
+    """what else identifies it: `regularizer`, `strength`, `seed`, `learning_rate`, `constants`"""
+    status: str
+    """`done`, `diverged` (a loss that is not finite) or `failed` (see the message)"""
+    message: str
+    seconds: float
+    history: Mapping[str, list[Any]]
+    """columns of equal length, a value per measured epoch"""
+    weights: Mapping[str, np.ndarray]
+
+
+def versions() -> dict[str, str]:
+    """Versions and device that a result depends on."""
+    names = ("jaxsparse", "jax", "jaxlib", "flax", "optax", "numpy")
+    device = jax.devices()[0]
+    return {
+        **{name: version(name) for name in names},
+        "python": platform.python_version(),
+        "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _sync(path: Path) -> None:
+    """Flushes a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not at all, replacing an older one."""
+    partial = path.with_name(path.name + PARTIAL)
+    partial.write_text(text, encoding="utf-8")
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def writable(folder: Path) -> None:
+    """Makes sure that a folder exists and can be written to.
+
+    Raises:
+      InvalidInput: where it can't.
+    """
+    probe = folder / f"probe{PARTIAL}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InvalidInput(
+            f"out must be a folder that can be written to, got {str(folder)!r}: {error.strerror}"
+        ) from None
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Writes a record as `folder/name`, replacing one of the same name."""
+    final, partial = folder / record.name, folder / (record.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    described = {
+        "run": asdict(record.run),
+        **record.settings,
+        "status": record.status,
+        "message": record.message,
+        "seconds": record.seconds,
+        "versions": versions(),
+    }
+    (partial / "run.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+    length = len(record.history["epochs"])
+    constant = {
+        "cell": record.name,
+        "dataset": record.run.data,
+        "model": record.run.model,
+        "optimizer": record.run.optimizer,
+        "convention": record.run.convention,
+        "status": record.status,
+        "seconds": record.seconds,
+        **{name: value for name, value in record.settings.items() if not isinstance(value, Mapping)},
+    }
+    columns = {**{name: [value] * length for name, value in constant.items()}, **record.history}
+    pyarrow.parquet.write_table(pa.table(columns), partial / "history.parquet", compression="zstd")
+    save_file(dict(record.weights), partial / "weights.safetensors", {"model": record.run.model})
+    for file in partial.iterdir():
+        _sync(file)
+    _sync(partial)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    _sync(folder)
+    return final
+
+
+def clear_partial(folder: Path) -> None:
+    """Removes what a killed run left half-written."""
+    for leftover in folder.glob(f"*{PARTIAL}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a run.
+
+    Raises:
+      InvalidInput: where the folder holds no run.
+    """
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InvalidInput(f"run must be the folder of a run (with a run.json), got {str(folder)!r}") from None
+
+
+def run_of(described: Mapping[str, Any]) -> Run:
+    """The `Run` in a `run.json`."""
+    given: dict[str, Any] = described["run"]
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Run(**{**fields, "thresholds": Thresholds(**fields["thresholds"])})
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    """Parameters and running statistics of a run, by name."""
+    return load_file(folder / "weights.safetensors")
+
+
+def finished(folder: Path) -> dict[str, str]:
+    """Status of every run below a folder, by name."""
+    runs = sorted(path.parent for path in folder.glob("*/run.json") if path.parent.suffix != PARTIAL)
+    return {run.name: describe(run)["status"] for run in runs}
+
+
+def _histories(folder: Path) -> list[str]:
+    found = sorted(str(path) for path in folder.rglob("history.parquet") if PARTIAL not in str(path.parent))
+    require(bool(found), "dir", str(folder), "a folder with finished runs")
+    return found
+
+
+def _query(query: str, folder: Path) -> pa.Table:
+    with duckdb.connect() as connection:
+        return connection.sql(query, params={"files": _histories(folder)}).to_arrow_table()
+
+
+def history(folder: Path, columns: Iterable[str]) -> pa.Table:
+    """Every measured epoch of every run below a folder: the given columns and `cell`, in order of cell and epoch.
+
+    Raises:
+      InvalidInput: where there is no run.
+    """
+    chosen = ", ".join(f'"{name}"' for name in dict.fromkeys(("cell", "epochs", *columns)))
+    return _query(f"select {chosen} from read_parquet($files, union_by_name = true) order by cell, epochs", folder)
+
+
+def results(folder: Path) -> pa.Table:
+    """The last measured epoch of every run below a folder, with the columns `COLUMNS` and `cell`.
+
+    Raises:
+      InvalidInput: where there is no run.
+    """
+    query = f"""
+        select {", ".join(("cell", *COLUMNS))}
+        from read_parquet($files, union_by_name = true, filename = true)
+        qualify row_number() over (partition by filename order by epochs desc) = 1
+        order by dataset, model, optimizer, regularizer, strength, seed"""
+    return _query(query, folder)

@@ -1,0 +1,266 @@
+"""What pulls weights towards zero, and where in the update it acts.
+
+Two places, and they differ as soon as the optimizer is adaptive (Loshchilov and Hutter 2019, section 2):
+
+    coupled      gradient + penalty's gradient -> preconditioner -> step        CoupledL2, BatchNormL1, GroupLasso
+    decoupled    gradient -> preconditioner -> step -> shrink the weights       DecoupledDecay
+
+A coupled penalty is divided by the same running root mean square as the gradient. Where the loss gradient vanishes,
+the penalty is normalised by itself, and the weight moves by about the learning rate in every step however weak the
+penalty is. Decoupled decay knows no such effect.
+
+Every regularizer is a frozen dataclass and a JAX pytree: `strength` may be a float, a traced scalar, or an array that
+`jax.vmap` maps over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from jaxsparse.config import require, require_choice
+from jaxsparse.trees import Kind, Mask, Tree, of_kind
+
+Scalar: TypeAlias = float | jax.Array
+"""A float or a scalar array, traced or not."""
+
+LearningRate: TypeAlias = Scalar | optax.Schedule
+"""A constant, or a function from the number of steps done (0 in the first step) to the learning rate."""
+
+DecayScale: TypeAlias = Literal["schedule", "learning_rate"]
+
+
+class Range(NamedTuple):
+    """Allowed values of a finite number: how to say them, and how to test them."""
+
+    text: str
+    contains: Callable[[np.ndarray], np.ndarray]
+
+
+POSITIVE = Range("finite and > 0", lambda x: x > 0)
+NON_NEGATIVE = Range("finite and >= 0", lambda x: x >= 0)
+FRACTION = Range("in [0, 1)", lambda x: (x >= 0) & (x < 1))
+
+
+def check_range(field: str, value: Any, allowed: Range) -> None:
+    """Raises ValueError, in one line, if a concrete number (or one of an array) is outside the allowed range.
+
+    A traced value passes, and so does what is no number: JAX rebuilds pytrees with placeholders for leaves.
+    """
+    if isinstance(value, Tracer) or not isinstance(value, float | int | np.ndarray | np.number | jax.Array):
+        return
+    number = np.asarray(value)
+    require(bool(np.all(np.isfinite(number) & allowed.contains(number))), field, value, allowed.text)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@dataclass(frozen=True)
+class CoupledL2:
+    """L2 penalty `strength / 2 * ||theta||^2`: adds `strength * theta` to the gradient.
+
+    This is `weight_decay` of `torch.optim.Adam`, `SGD` and the others (not of `AdamW`); Mehta et al. 2019, section 2.1.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "l2"
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses the parameters (default: all)."""
+        return optax.add_decayed_weights(self.strength, mask)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@dataclass(frozen=True)
+class BatchNormL1:
+    """L1 penalty on normalisation scales, `strength * ||gamma||_1`: adds `strength * sign(gamma)` to their gradients.
+
+    Network slimming: Liu et al. 2017, section 3, equation 1, with the subgradient 0 at 0. Other kinds of parameters are
+    left alone.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a scale.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "bn-l1"
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses among the scales (default: all)."""
+        return _add_to(Kind.SCALE, lambda scale: self.strength * jnp.sign(scale), mask)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@dataclass(frozen=True)
+class GroupLasso:
+    """Penalty `strength * sum_g ||w_g||_2` on kernels: adds `strength * w_g / ||w_g||_2` to their gradients.
+
+    A group is the incoming weights of one output unit: all axes of a kernel `[..., inputs, outputs]` but the last.
+    The subgradient of a group that is zero is 0. Yuan and Lin 2006, equation 2.1, without their factor
+    sqrt(group size); on filters, Wen et al. 2016, section 3.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "group-lasso"
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses among the kernels (default: all)."""
+        return _add_to(Kind.KERNEL, lambda kernel: self.strength * _unit_groups(kernel), mask)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["scale"])
+@dataclass(frozen=True)
+class DecoupledDecay:
+    """Weight decay proper: shrinks the weights after the optimizer's step, by a share that ignores the gradient.
+
+    | `scale`         | theta after the step                                  | source                              |
+    |-----------------|-------------------------------------------------------|-------------------------------------|
+    | `schedule`      | `(1 - strength * s_t) * (theta + update)`             | Mehta et al. 2019, section 2.1      |
+    | `learning_rate` | `theta + update - learning_rate_t * strength * theta` | AdamW (Loshchilov and Hutter 2019)  |
+
+    `s_t = learning_rate_t / learning_rate_0` (Mehta et al., caption of Table 1), so a schedule must not start at zero.
+    The strength that Mehta et al. print is the base learning rate times that of `torch.optim.AdamW`, up to rounding.
+
+    Attributes:
+      strength: lambda, a scalar; in [0, 1) with `scale="schedule"`, else finite and >= 0.
+      scale: what the strength is multiplied by.
+
+    Raises:
+      ValueError: if a concrete strength is out of range, or the scale is unknown.
+    """
+
+    strength: Scalar
+    scale: DecayScale = "schedule"
+
+    def __post_init__(self) -> None:
+        require_choice("scale", self.scale, get_args(DecayScale))
+        check_range("strength", self.strength, FRACTION if self.scale == "schedule" else NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "wd" if self.scale == "schedule" else "wd-lr"
+
+    def rate(self, learning_rate: LearningRate, count: int | jax.Array) -> Scalar:
+        """Share of a weight that is taken away by the step after `count` others; a scalar."""
+        if not callable(learning_rate):
+            return self.strength if self.scale == "schedule" else self.strength * learning_rate
+        now = jnp.asarray(learning_rate(count))
+        return self.strength * (now / learning_rate(0) if self.scale == "schedule" else now)
+
+    def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
+        after_step = self.scale == "schedule"
+
+        def init_fn(params: Tree) -> optax.OptState:
+            del params
+            return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+        def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
+            rate = self.rate(learning_rate, state.count)
+            updates = jax.tree.map(lambda u, w: u - rate * (w + u if after_step else w), updates, _given(params))
+            return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+        return _masked(optax.GradientTransformation(init_fn, update_fn), mask)
+
+
+Regularizer: TypeAlias = CoupledL2 | BatchNormL1 | GroupLasso | DecoupledDecay
+
+_BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
+    "none": lambda strength: None,
+    "l2": CoupledL2,
+    "wd": DecoupledDecay,
+    "wd-lr": partial(DecoupledDecay, scale="learning_rate"),
+    "bn-l1": BatchNormL1,
+    "group-lasso": GroupLasso,
+}
+
+NAMES: tuple[str, ...] = tuple(_BY_NAME)
+"""What `regularizer` knows: `none`, and the `name` of each regularizer."""
+
+
+def regularizer(name: str, strength: Scalar) -> Regularizer | None:
+    """The regularizer of a short name, as a command line or a record gives it; none for `none`.
+
+    Raises:
+      ValueError: for an unknown name, or a concrete strength out of range.
+    """
+    require_choice("regularizer", name, NAMES)
+    return _BY_NAME[name](strength)
+
+
+def _given(params: Tree) -> Tree:
+    if params is None:
+        raise ValueError("params must be passed to update: a regularizer acts on the weights")
+    return params
+
+
+def _masked(transformation: optax.GradientTransformation, mask: Mask | None) -> optax.GradientTransformation:
+    return transformation if mask is None else optax.masked(transformation, mask)
+
+
+def _add_to(kind: Kind, gradient: Callable[[jax.Array], jax.Array], mask: Mask | None) -> optax.GradientTransformation:
+    """Adds the gradient of a penalty to the updates of one kind of parameter."""
+    chosen = of_kind(kind)
+
+    def init_fn(params: Tree) -> optax.OptState:
+        present = any(jax.tree.leaves(chosen(params)))
+        require(present, "regularized parameters", "none", f"at least one {kind}, all that this penalty acts on")
+        return optax.EmptyState()
+
+    def update_fn(updates: Tree, state: optax.OptState, params: Tree = None) -> tuple[Tree, optax.OptState]:
+        params = _given(params)
+        return jax.tree.map(lambda on, g, w: g + gradient(w) if on else g, chosen(params), updates, params), state
+
+    return _masked(optax.GradientTransformation(init_fn, update_fn), mask)
+
+
+def _unit_groups(kernel: jax.Array) -> jax.Array:
+    """Each group of a kernel `[..., outputs]` scaled to norm 1, or 0 where it is zero.
+
+    Dividing by the largest entry first keeps the squares of tiny weights from underflowing.
+    """
+    axes = tuple(range(kernel.ndim - 1))
+    largest = jnp.max(jnp.abs(kernel), axis=axes, keepdims=True)
+    scaled = kernel / jnp.where(largest > 0, largest, 1)
+    norm = jnp.sqrt(jnp.sum(scaled**2, axis=axes, keepdims=True))
+    return scaled / jnp.where(norm > 0, norm, 1)

@@ -1,0 +1,263 @@
+"""Which units of a network are dead, by three criteria (Mehta et al. 2019, section 2.1; Yaguchi et al. 2018, II-B).
+
+A *unit* is an output of a dense layer or a channel of a convolution, with the normalisation behind it. It is dead
+
+- by *scale* where |gamma| of its normalisation is below a threshold,
+- by *activation* where its largest |activation| over the whole training set, every position of every image, does not
+  exceed a threshold, with running statistics,
+- by *norm* where the L2 norm of its incoming weights is below a threshold.
+
+`observe` gives the four magnitudes themselves, so that thresholds can be chosen, and changed, afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsparse.config import Thresholds, require
+from jaxsparse.data import Dataset, batches_of, preprocess
+from jaxsparse.losses import EVALUATION_BATCH, evaluate
+
+Path: TypeAlias = tuple[Any, ...]
+"""Keys on the way to a module: names and numbers."""
+
+CRITERIA = ("scale", "activation", "norm")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Units:
+    """Magnitudes of a layer's units, `[units]` each; `None` where the layer has no such parameter."""
+
+    gamma: jax.Array | None
+    """scale of the normalisation"""
+    beta: jax.Array | None
+    """shift of the normalisation"""
+    activation: jax.Array | None
+    """largest |activation| over the data"""
+    norm: jax.Array | None
+    """L2 norm of the incoming weights"""
+
+    def __len__(self) -> int:
+        """Number of units."""
+        return next(a.shape[-1] for a in (self.gamma, self.activation, self.norm) if a is not None)
+
+    def dead(self, thresholds: Thresholds) -> dict[str, jax.Array]:
+        """Booleans `[units]` by criterion, for the criteria that the layer has."""
+        found: dict[str, jax.Array] = {}
+        if self.gamma is not None:
+            found["scale"] = abs(self.gamma) < thresholds.scale
+        if self.activation is not None:
+            found["activation"] = self.activation <= thresholds.activation
+        if self.norm is not None:
+            found["norm"] = self.norm < thresholds.norm
+        return found
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where a layer's parameters are: the module with the kernel, the one with the scale, and the name of both."""
+
+    path: Path
+    linear: nnx.Module | None
+    norm: nnx.Module | None
+    output: Path
+    """path of the module whose output goes into the rectifier"""
+
+    @property
+    def name(self) -> str:
+        return "/".join(map(str, self.path))
+
+
+def _has(module: Any, name: str) -> bool:
+    return getattr(getattr(module, name, None), "ndim", 0) > 0
+
+
+def layers(model: nnx.Module, only: str = "") -> list[Layer]:
+    """The layers of any `flax.nnx` model, in order of their paths, below the path `only`.
+
+    A module that holds just one module with a kernel and just one with a scale is one layer, named after the holder;
+    elsewhere which normalisation belongs to which kernel cannot be told from the modules, and each is a layer of its
+    own.
+    """
+    modules = dict(nnx.iter_modules(model))
+    wanted = tuple(part for part in only.split("/") if part)
+    children: dict[Path, list[tuple[Path, Any]]] = {}
+    for path, module in modules.items():
+        if _has(module, "kernel") or _has(module, "scale"):
+            children.setdefault(path[:-1], []).append((path, module))
+    found: list[Layer] = []
+    for parent, members in children.items():
+        kernels = [member for member in members if _has(member[1], "kernel")]
+        scales = [member for member in members if _has(member[1], "scale")]
+        if len(kernels) == len(scales) == 1:
+            found.append(Layer(parent or scales[0][0], kernels[0][1], scales[0][1], scales[0][0]))
+        else:
+            found += [Layer(path, module, None, path) for path, module in kernels]
+            found += [Layer(path, None, module, path) for path, module in scales]
+    chosen = [layer for layer in found if tuple(map(str, layer.path[: len(wanted)])) == wanted]
+    return sorted(chosen, key=lambda layer: [str(part).zfill(4) for part in layer.path])
+
+
+def _largest(captured: Any, path: Path, rectifier: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Largest |activation| per unit of what a module put out, however often and by whichever method it was called."""
+    node = nnx.to_pure_dict(captured)
+    for part in path:
+        node = node[part]
+    outputs = [leaf for leaf in jax.tree.leaves(node) if leaf.ndim >= 2]
+    return jnp.stack([abs(rectifier(out)).max(tuple(range(out.ndim - 1))) for out in outputs]).max(0)
+
+
+def activations(
+    model: nnx.Module, x: jax.Array, only: str = "", rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+) -> dict[str, jax.Array]:
+    """Largest |activation| per unit and layer over a batch `x`, with the model in evaluation mode.
+
+    The activation is `rectifier` of what the layer's normalisation (or, without one, its linear map) puts out.
+    """
+    _, captured = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
+    return {layer.name: _largest(captured, layer.output, rectifier) for layer in layers(model, only)}
+
+
+def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -> dict[str, Units]:
+    """Magnitudes of each layer's units, given the largest activations (empty: not looked at)."""
+
+    def of(layer: Layer) -> Units:
+        norm: Any = layer.norm
+        linear: Any = layer.linear
+        kernel = None if linear is None else linear.kernel[...]
+        return Units(
+            gamma=None if norm is None else norm.scale[...],
+            beta=None if norm is None or not _has(norm, "bias") else norm.bias[...],
+            activation=largest.get(layer.name),
+            norm=None if kernel is None else jnp.sqrt((kernel**2).sum(tuple(range(kernel.ndim - 1)))),
+        )
+
+    return {layer.name: of(layer) for layer in layers(model, only)}
+
+
+def silence(model: nnx.Module, dead: Mapping[str, jax.Array]) -> nnx.Module:
+    """A copy of the model whose dead units put out exactly zero: their gamma and beta (without a normalisation, their
+    incoming weights and bias) are zero."""
+    copy = nnx.clone(model)
+    for layer in layers(copy):
+        if layer.name not in dead:
+            continue
+        module: Any = layer.norm if layer.norm is not None else layer.linear
+        for name in ("scale", "kernel", "bias"):
+            if _has(module, name):
+                variable = getattr(module, name)
+                variable[...] = jnp.where(dead[layer.name], 0.0, variable[...])
+    return copy
+
+
+def observe(model: nnx.Module, data: Dataset, only: str = "") -> dict[str, Units]:
+    """Magnitudes of each layer's units, activations taken over the whole training set; traceable."""
+    batches, _ = batches_of(data.train, min(EVALUATION_BATCH, len(data.train)))
+    graph, state = nnx.split(model)
+
+    def largest(images: jax.Array) -> dict[str, jax.Array]:
+        return activations(nnx.merge(graph, state, copy=True), preprocess(data, images), only)
+
+    return units(model, jax.tree.map(lambda a: a.max(0), jax.lax.map(largest, batches.images)), only)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Observation:
+    """What is measured during training."""
+
+    units: dict[str, Units]
+    test_error_silenced: jax.Array
+    """percent, with the units that are dead by scale (without a scale: by norm) zeroed explicitly"""
+
+
+def observation(thresholds: Thresholds, only: str) -> Callable[[nnx.Module, Dataset], Observation]:
+    """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units."""
+
+    def measure(model: nnx.Module, data: Dataset) -> Observation:
+        seen = observe(model, data, only)
+        dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
+        chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
+        _, error = evaluate(silence(model, chosen), data, data.test)
+        return Observation(seen, error)
+
+    return measure
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`."""
+
+    units: dict[str, Units]
+    dead: dict[str, dict[str, np.ndarray]]
+
+    def percent(self, criterion: str) -> float:
+        """Percent of all units that are dead by a criterion; nan where no layer has what it looks at."""
+        found = self.dead[criterion]
+        return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
+
+    def __str__(self) -> str:
+        width = max((len(name) for name in self.units), default=5)
+        lines = [f"{'layer':{width}}  units" + "".join(f"  {criterion:>10}" for criterion in CRITERIA)]
+        for name in self.units:
+            found = {criterion: self.dead[criterion].get(name) for criterion in CRITERIA}
+            cells = ["-" if mask is None else f"{int(mask.sum())}" for mask in found.values()]
+            lines.append(f"{name:{width}}  {len(self.units[name]):5}" + "".join(f"  {cell:>10}" for cell in cells))
+        total = [f"{self.percent(criterion):.1f} %" for criterion in CRITERIA]
+        return "\n".join([*lines, f"{'dead':{width}}       " + "".join(f"  {cell:>10}" for cell in total)])
+
+
+def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
+    """Which of the observed units are dead."""
+    found = {name: layer.dead(thresholds) for name, layer in seen.items()}
+    dead = {
+        criterion: {name: np.asarray(masks[criterion]) for name, masks in found.items() if criterion in masks}
+        for criterion in CRITERIA
+    }
+    return Sparsity(dict(seen), dead)
+
+
+def measure(
+    model: nnx.Module,
+    batches: Iterable[Any],
+    *,
+    thresholds: Thresholds | None = None,
+    only: str = "",
+    rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+) -> Sparsity:
+    """Which units of any `flax.nnx` model are dead, per layer and by each criterion.
+
+    Args:
+      model: called with one batch; it is put into evaluation mode (a copy: the given one is left as it is).
+      batches: inputs with a leading batch axis, each as the model takes it; the whole training set, for the
+        activation criterion to mean what the paper means.
+      thresholds: of the three criteria; the paper's where not given.
+      only: path below which layers count (`"convolutions"`); everything where empty, the output layer too.
+      rectifier: the model's activation function, applied to what each layer puts out.
+
+    Raises:
+      InvalidInput: where there is no layer below `only`, or no batch.
+    """
+    model = nnx.clone(model)
+    model.eval()
+    require(bool(layers(model, only)), "only", only, "the path of a module that holds layers")
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def largest_of(state: Any, x: jax.Array) -> dict[str, jax.Array]:
+        return activations(nnx.merge(graph, state, copy=True), x, only, rectifier)
+
+    largest: dict[str, Any] = {}
+    for batch in batches:
+        found = largest_of(state, jnp.asarray(batch))
+        largest = {name: jnp.maximum(value, largest.get(name, value)) for name, value in found.items()}
+    require(bool(largest), "batches", "none", "at least one batch")
+    return judge(units(model, largest, only), thresholds or Thresholds())

@@ -1,0 +1,88 @@
+"""Names and kinds of parameters, and the masks made from them.
+
+A parameter tree is any pytree of arrays whose keys are readable: a `flax.nnx.State`, nested dicts, or a dataclass.
+The *name* of a leaf is its path joined by slashes (`hidden/0/linear/kernel`); its *kind* says what it does:
+
+| kind   | what it is                                                   | shape                                    |
+|--------|--------------------------------------------------------------|------------------------------------------|
+| kernel | weights of a dense or convolution layer                      | `[..., inputs, outputs]`, outputs last   |
+| bias   | additive constant of such a layer                            | `[outputs]`                              |
+| scale  | gamma of a normalisation layer                               | `[channels]`                             |
+| shift  | beta of a normalisation layer (the `bias` beside a `scale`)  | `[channels]`                             |
+| other  | anything else                                                | any                                      |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import jax
+
+Tree: TypeAlias = Any
+"""Any pytree of arrays (or of what the text says instead)."""
+
+Mask: TypeAlias = Any | Callable[[Any], Any]
+"""A pytree of booleans that matches the parameters, or a function from the parameters to one (as in optax)."""
+
+
+class Kind(StrEnum):
+    """What a parameter does; see the module's table."""
+
+    KERNEL = "kernel"
+    BIAS = "bias"
+    SCALE = "scale"
+    SHIFT = "shift"
+    OTHER = "other"
+
+
+def _key(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)
+
+
+def _path(entries: tuple[Any, ...]) -> tuple[str, ...]:
+    """Keys of a leaf; flax.nnx wraps arrays in variables whose content appears as one more key, `value`."""
+    keys = tuple(_key(entry) for entry in entries)
+    return keys[:-1] if len(keys) > 1 and keys[-1] in ("value", "raw_value") else keys
+
+
+def flatten(params: Tree) -> dict[str, jax.Array]:
+    """Leaves by name, in the tree's own order."""
+    return {"/".join(_path(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def kinds(params: Tree) -> Tree:
+    """The same tree with the `Kind` of each leaf in its place."""
+    names = {_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+
+    def kind(entries: tuple[Any, ...], _: Any) -> Kind:
+        path = _path(entries)
+        last = path[-1] if path else ""
+        if last == "kernel":
+            return Kind.KERNEL
+        if last == "scale":
+            return Kind.SCALE
+        if last == "bias":
+            return Kind.SHIFT if (*path[:-1], "scale") in names else Kind.BIAS
+        return Kind.OTHER
+
+    return jax.tree_util.tree_map_with_path(kind, params)
+
+
+def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
+    """Mask function: true for leaves of the given kinds, e.g. `mask=of_kind("kernel", "scale")`.
+
+    Raises:
+      ValueError: for a name that is not a kind.
+    """
+    chosen = frozenset(Kind(kind) for kind in wanted)
+    return lambda params: jax.tree.map(lambda kind: kind in chosen, kinds(params))
+
+
+def size(tree: Tree) -> int:
+    """Number of scalars in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

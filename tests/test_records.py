@@ -1,0 +1,120 @@
+"""Records: what is written is read back, appears whole or not at all, and nothing unpickles."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxsparse import records
+from jaxsparse.config import InvalidInput, Run, Thresholds
+
+RUN = Run(widths=(3, 4), milestones=(5,), epochs=10, measure_every=5, thresholds=Thresholds(norm=0.5))
+
+
+def record(name: str = "adam-l2-0.1-seed0", status: str = "done", error: float = 2.0, seed: int = 0) -> records.Record:
+    measured = (
+        "train_loss",
+        "test_loss",
+        "test_error_silenced",
+        "sparsity_scale",
+        "sparsity_activation",
+        "sparsity_norm",
+    )
+    history = {
+        "epochs": [5, 10],
+        "steps": [50, 100],
+        "test_error": [9.0, error],
+        "params": [100, 100],
+        "params_alive": [100, 60],
+        "gamma": [np.ones(3, np.float32), np.zeros(3, np.float32)],
+        **{column: [1.0, 0.5] for column in measured},
+    }
+    settings = {"regularizer": "l2", "strength": 0.1, "seed": seed, "learning_rate": 1e-3, "constants": {"b1": 0.9}}
+    return records.Record(name, RUN, settings, status, "", 1.5, history, {"a/kernel": np.arange(6.0).reshape(2, 3)})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    folder = records.write(record(), tmp_path)
+    assert folder == tmp_path / "adam-l2-0.1-seed0"
+    described = records.describe(folder)
+    assert records.run_of(described) == RUN
+    assert {"jax", "flax", "optax", "device", "python"} <= set(described["versions"])
+    np.testing.assert_array_equal(records.weights(folder)["a/kernel"], [[0, 1, 2], [3, 4, 5]])
+    table = records.history(tmp_path, ["test_error", "gamma"])
+    assert table["test_error"].to_pylist() == [9.0, 2.0]
+    assert table["gamma"].to_pylist() == [[1.0] * 3, [0.0] * 3]
+
+
+def test_results_are_the_last_epochs(tmp_path: Path) -> None:
+    for seed in (1, 0):
+        records.write(record(f"cell{seed}", error=seed + 0.5, seed=seed), tmp_path)
+    table = records.results(tmp_path)
+    assert table.column_names == ["cell", *records.COLUMNS]
+    assert table["seed"].to_pylist() == [0, 1]
+    assert table["test_error"].to_pylist() == [0.5, 1.5]
+    assert table["epochs"].to_pylist() == [10, 10]
+    assert table["params_alive"].to_pylist() == [60, 60]
+
+
+def test_rewriting_replaces(tmp_path: Path) -> None:
+    records.write(record(status="failed"), tmp_path)
+    records.write(record(error=7.0), tmp_path)
+    assert records.finished(tmp_path) == {"adam-l2-0.1-seed0": "done"}
+    assert records.results(tmp_path)["test_error"].to_pylist() == [7.0]
+
+
+def test_interrupted_write_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write(record("whole"), tmp_path)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        records.write(record("torn"), tmp_path)
+    assert [path.name for path in tmp_path.glob("torn*")] == ["torn.partial"]
+    assert set(records.finished(tmp_path)) == {"whole"}
+    assert records.results(tmp_path).num_rows == 1
+    records.clear_partial(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_text_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "text"
+    records.write_text(path, "old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        records.write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_statistics_that_are_not_numbers_survive(tmp_path: Path) -> None:
+    records.write(record(error=math.nan), tmp_path)
+    assert math.isnan(records.results(tmp_path)["test_error"].to_pylist()[0])
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1"])
+def test_no_run(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InvalidInput, match="run must be the folder of a run"):
+        records.describe(tmp_path)
+    with pytest.raises(InvalidInput, match="dir must be a folder with finished runs"):
+        records.results(tmp_path)
+
+
+def test_out_that_can_not_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InvalidInput, match="out must be a folder that can be written to"):
+            records.writable(out)
+    records.writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_description_is_plain_json(tmp_path: Path) -> None:
+    folder = records.write(record(), tmp_path)
+    assert json.loads((folder / "run.json").read_text())["constants"] == {"b1": 0.9}
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".parquet", ".safetensors"}

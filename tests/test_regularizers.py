@@ -1,0 +1,152 @@
+"""Regularizers: gradients of the penalties that they claim, kinds, masks, pytrees and messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsparse import regularizers, schedules
+from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso, regularizer
+from jaxsparse.trees import of_kind
+
+PARAMS = {
+    "conv": {"kernel": jnp.arange(-6.0, 12.0).reshape(1, 3, 2, 3), "bias": jnp.array([1.0, -1.0, 2.0])},
+    "norm": {"scale": jnp.array([0.5, -0.5, 0.0]), "bias": jnp.array([1.0, 0.0, -1.0])},
+}
+ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
+
+
+def added(penalty: Any, params: Any = PARAMS, mask: Any = None) -> Any:
+    """What a coupled penalty adds to the gradient."""
+    tx = penalty.transformation(mask)
+    return tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)[0]
+
+
+def only(**kinds: Any) -> Any:
+    """A tree like PARAMS that is zero but for the leaves given."""
+    return {"conv": {**ZERO["conv"], **kinds.get("conv", {})}, "norm": {**ZERO["norm"], **kinds.get("norm", {})}}
+
+
+def assert_equal(got: Any, want: Any) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, want)
+
+
+def test_l2_is_the_gradient_of_its_penalty() -> None:
+    def penalty(params: Any) -> Any:
+        return 0.3 / 2 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+    assert_equal(added(CoupledL2(0.3)), jax.grad(penalty)(PARAMS))
+
+
+def test_batch_norm_l1_acts_on_scales_only() -> None:
+    assert_equal(added(BatchNormL1(0.3)), only(norm={"scale": jnp.array([0.3, -0.3, 0.0])}))
+
+
+def test_group_lasso_is_the_gradient_of_its_penalty() -> None:
+    """Groups are all that comes into one output unit of a convolution; each norm is a unit's."""
+
+    def penalty(kernel: Any) -> Any:
+        return 0.3 * sum(jnp.sqrt(jnp.sum(kernel[..., unit] ** 2)) for unit in range(kernel.shape[-1]))
+
+    assert_equal(added(GroupLasso(0.3)), only(conv={"kernel": jax.grad(penalty)(PARAMS["conv"]["kernel"])}))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
+    kernel = jnp.full((3, 3, 2, 3), size).at[..., 0].set(0)
+    gradient = added(GroupLasso(0.3), {"kernel": kernel})["kernel"]
+    assert jnp.all(gradient[..., 0] == 0)
+    np.testing.assert_allclose(np.sum(np.asarray(gradient[..., 1]) ** 2), 0.3**2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [BatchNormL1(0.3), GroupLasso(0.3)])
+def test_a_penalty_with_nothing_to_act_on_says_so(penalty: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be at least one (scale|kernel)"):
+        penalty.transformation().init({"bias": jnp.ones(3)})
+    with pytest.raises(ValueError, match=r"must be at least one (scale|kernel)"):
+        penalty.transformation(of_kind("bias")).init(PARAMS)
+
+
+def test_masks_choose_among_the_kinds() -> None:
+    assert_equal(added(CoupledL2(0.3), mask=of_kind("scale")), only(norm={"scale": 0.3 * PARAMS["norm"]["scale"]}))
+    two = {"a": {"scale": jnp.ones(2)}, "b": {"scale": jnp.ones(2)}}
+    chosen = added(BatchNormL1(0.3), two, mask={"a": {"scale": False}, "b": {"scale": True}})
+    assert_equal(chosen, {"a": {"scale": jnp.zeros(2)}, "b": {"scale": jnp.full(2, 0.3)}})
+
+
+def test_acts_on_flax_networks() -> None:
+    class Network(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.linear = nnx.Linear(2, 3, rngs=rngs)
+            self.norm = nnx.BatchNorm(3, rngs=rngs)
+
+    params = nnx.state(Network(nnx.Rngs(0)), nnx.Param)
+    change = added(BatchNormL1(0.3), params)
+    assert jax.tree.structure(change) == jax.tree.structure(params)
+    np.testing.assert_allclose(change["norm"]["scale"][...], 0.3)
+    assert jnp.all(change["linear"]["kernel"][...] == 0)
+    assert jnp.all(jnp.isfinite(added(GroupLasso(0.3), params)["linear"]["kernel"][...]))
+
+
+def shrunk(decay: DecoupledDecay, learning_rate: Any, steps: int) -> Any:
+    """A weight 1 under updates of -0.1, after each step."""
+    tx = decay.transformation(learning_rate)
+    weight, path = jnp.float32(1), []
+    state = tx.init(weight)
+    for _ in range(steps):
+        update, state = tx.update(jnp.float32(-0.1), state, weight)
+        weight = weight + update
+        path.append(float(weight))
+    return path
+
+
+def test_decay_follows_the_schedule() -> None:
+    halved = schedules.step_decay(0.2, (1,), 0.5)
+    first = 0.7 * (1 - 0.1)
+    assert shrunk(DecoupledDecay(0.3), 0.2, 2) == pytest.approx([first, 0.7 * (first - 0.1)])
+    assert shrunk(DecoupledDecay(0.3), halved, 2) == pytest.approx([first, 0.85 * (first - 0.1)])
+    first = 1 - 0.1 - 0.2 * 0.3
+    learning_rate_scaled = DecoupledDecay(0.3, scale="learning_rate")
+    assert shrunk(learning_rate_scaled, 0.2, 2) == pytest.approx([first, first - 0.1 - 0.06 * first])
+    assert shrunk(learning_rate_scaled, halved, 2) == pytest.approx([first, first - 0.1 - 0.03 * first])
+
+
+@pytest.mark.parametrize("name", regularizers.NAMES[1:])
+def test_names_and_trees_give_the_same_back(name: str) -> None:
+    chosen = regularizer(name, 0.25)
+    assert chosen is not None
+    assert chosen.name == name
+    leaves, structure = jax.tree.flatten(chosen)
+    assert leaves == [0.25]
+    assert jax.tree.unflatten(structure, leaves) == chosen
+    assert jax.tree.unflatten(structure, [None]).strength is None, "placeholders pass unchecked"
+    assert hash(chosen) == hash(regularizer(name, 0.25))
+    swept = jax.vmap(lambda r: r.strength * 2)(regularizer(name, jnp.array([0.1, 0.2])))
+    np.testing.assert_allclose(swept, [0.2, 0.4])
+    assert jax.jit(lambda r: r)(chosen).name == name
+
+
+def test_none_is_none() -> None:
+    assert regularizer("none", 0.1) is None
+
+
+@pytest.mark.parametrize("name", regularizers.NAMES[1:])
+@pytest.mark.parametrize("strength", [-1e-4, float("nan"), float("inf"), jnp.float32(-1), np.array([0.1, -0.1])])
+def test_refuses_a_strength_out_of_range(name: str, strength: Any) -> None:
+    with pytest.raises(ValueError, match=r"^strength must be (finite and >= 0|in \[0, 1\)), got "):
+        regularizer(name, strength)
+
+
+def test_says_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r"^strength must be in \[0, 1\), got 1.0$"):
+        DecoupledDecay(1.0)
+    DecoupledDecay(1.0, scale="learning_rate")
+    with pytest.raises(ValueError, match=r"^scale must be one of schedule learning_rate, got 'lr'$"):
+        DecoupledDecay(0.1, scale="lr")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"^regularizer must be one of none l2 wd wd-lr bn-l1 group-lasso, got 'L2'$"):
+        regularizer("L2", 0.1)

@@ -1,0 +1,158 @@
+"""Dead units against naive loops, on our networks and on networks of somebody else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxsparse as js
+from jaxsparse import data, models, sparsity
+from jaxsparse.config import InvalidInput, Thresholds
+
+
+class Flat(nnx.Module):
+    """Convolutions and normalisations side by side in one module, as most people write them."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.conv1 = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.bn1 = nnx.BatchNorm(4, rngs=rngs)
+        self.conv2 = nnx.Conv(4, 5, (3, 3), rngs=rngs)
+        self.bn2 = nnx.BatchNorm(5, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.fc = nnx.Linear(5, 3, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.relu(self.bn1(self.conv1(x)))
+        x = nnx.relu(self.bn2(self.conv2(x)))
+        return self.fc(self.dropout(x.mean((1, 2))))
+
+
+class WithoutNorm(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Linear(6, 4, rngs=rngs)
+        self.second = nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.second(nnx.leaky_relu(self.first(x), 0.1))
+
+
+def kill(model: models.Network) -> models.Network:
+    """Gives a network units that are dead in one way each: 0 by scale, 1 by activation, 2 by norm."""
+    block = (model.hidden if isinstance(model, models.MLP) else model.convolutions)[0]
+    scale, shift = np.ones(block.norm.scale.shape), np.zeros(block.norm.scale.shape)
+    scale[0], shift[0] = 5e-4, 0.3
+    shift[1] = -1e3
+    block.norm.scale[...], block.norm.bias[...] = jnp.asarray(scale), jnp.asarray(shift)
+    block.linear.kernel[...] = block.linear.kernel[...].at[..., 2].set(1e-5)
+    return model
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_against_a_loop(name: str) -> None:
+    dataset = data.load("digits")
+    rngs = nnx.Rngs(0)
+    model = kill(models.build(name, shape=(8, 8, 1), classes=10, widths=(6, 5), rngs=rngs))
+    model.eval()
+    images = data.preprocess(dataset, dataset.train.images)
+    only = models.features_of(name)
+    found = sparsity.judge(jax.jit(lambda: sparsity.observe(model, dataset, only))(), Thresholds())
+    x = images.reshape(len(images), -1) if name == "mlp" else images
+    blocks = model.hidden if isinstance(model, models.MLP) else model.convolutions
+    for number, block in enumerate(blocks):
+        x = block(x)
+        y = np.asarray(x)
+        path = f"{only}/{number}"
+        for unit in range(y.shape[-1]):
+            largest = max(abs(image[..., unit]).max() for image in y)
+            norm = np.sqrt((np.asarray(block.linear.kernel[...], np.float64)[..., unit] ** 2).sum())
+            assert found.dead["scale"][path][unit] == (abs(float(block.norm.scale[unit])) < 1e-3)
+            assert found.dead["activation"][path][unit] == (largest <= 1e-12)
+            assert found.dead["norm"][path][unit] == (norm < 1e-3)
+            assert float(found.units[path].activation[unit]) == pytest.approx(largest, rel=1e-5)
+            assert float(found.units[path].norm[unit]) == pytest.approx(norm, rel=1e-5)
+    first = f"{only}/0"
+    assert [list(np.flatnonzero(found.dead[by][first])) for by in sparsity.CRITERIA] == [[0], [1], [2]]
+    assert found.percent("scale") == pytest.approx(100 / 11)
+    public = js.measure(model, np.split(np.asarray(images[:1400]), 7), only=only)
+    for criterion in sparsity.CRITERIA:
+        for path, mask in found.dead[criterion].items():
+            np.testing.assert_array_equal(public.dead[criterion][path], mask)
+
+
+def test_somebody_elses_model() -> None:
+    model = Flat(nnx.Rngs(0))
+    model.bn1.scale[...] = jnp.array([1.0, 1e-5, 1.0, 1.0])
+    model.bn2.bias[...] = jnp.array([-1e6, 1.0, 1.0, 1.0, 1.0])
+    model.conv2.kernel[...] = model.conv2.kernel[...].at[..., 3].set(0.0)
+    model.train()
+    x = jax.random.normal(jax.random.key(0), (32, 9, 9, 1))
+    before = jax.device_get(nnx.state(model, nnx.Param, nnx.BatchStat))
+    found = js.measure(model, [x[:16], x[16:]])
+    after = jax.device_get(nnx.state(model, nnx.Param, nnx.BatchStat))
+    jax.tree.map(np.testing.assert_array_equal, before, after)  # the given model is left as it was
+    assert not model.bn1.use_running_average
+    assert list(np.flatnonzero(found.dead["scale"]["bn1"])) == [1]
+    assert list(np.flatnonzero(found.dead["activation"]["bn2"])) == [0]
+    assert list(np.flatnonzero(found.dead["norm"]["conv2"])) == [3]
+    assert set(found.units) == {"bn1", "bn2", "conv1", "conv2", "fc"}
+    assert "bn1" in str(found)
+
+
+def test_other_rectifiers_and_no_normalisation() -> None:
+    model = WithoutNorm(nnx.Rngs(0))
+    model.first.bias[...] = jnp.array([-1e3, 0.0, 0.0, 0.0])
+    x = jax.random.normal(jax.random.key(0), (64, 6))
+    relu = js.measure(model, [x])
+    assert list(np.flatnonzero(relu.dead["activation"]["first"])) == [0]
+    assert relu.dead["scale"] == {}
+    assert np.isnan(relu.percent("scale"))
+    leaky = js.measure(model, [x], rectifier=lambda y: nnx.leaky_relu(y, 0.1))
+    assert not leaky.dead["activation"]["first"].any()
+    expected = abs(np.asarray(nnx.leaky_relu(model.first(x), 0.1))).max(0)
+    np.testing.assert_allclose(leaky.units["first"].activation, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_silenced_units_put_out_zero_and_only_they(name: str) -> None:
+    model = models.build(name, shape=(8, 8, 1), classes=10, widths=(6, 5), rngs=nnx.Rngs(1))
+    blocks = model.hidden if isinstance(model, models.MLP) else model.convolutions
+    blocks[0].norm.bias[...] = jnp.full(6, 0.5)
+    model.eval()
+    mask = jnp.array([True, False, True, False, False, False])
+    silent = sparsity.silence(model, {f"{models.features_of(name)}/0": mask})
+    x = jax.random.normal(jax.random.key(0), (3, 64) if name == "mlp" else (3, 8, 8, 1))
+    silent_blocks = silent.hidden if isinstance(silent, models.MLP) else silent.convolutions
+    before, after = np.asarray(blocks[0](x)), np.asarray(silent_blocks[0](x))
+    np.testing.assert_array_equal(after[..., [0, 2]], 0.0)
+    np.testing.assert_array_equal(after[..., [1, 3, 4, 5]], before[..., [1, 3, 4, 5]])
+    assert before[..., 0].max() > 0
+
+
+def test_silence_without_normalisation() -> None:
+    model = WithoutNorm(nnx.Rngs(0))
+    model.first.bias[...] = jnp.ones(4)
+    silent = sparsity.silence(model, {"first": jnp.array([True, False, False, True])})
+    out = np.asarray(silent.first(jnp.ones((2, 6))))
+    np.testing.assert_array_equal(out[:, [0, 3]], 0.0)
+    assert (out[:, [1, 2]] != 0).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), low=st.floats(0, 1), high=st.floats(0, 1))
+def test_higher_thresholds_find_at_least_as_many(seed: int, low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    values = np.random.default_rng(seed).normal(size=(3, 20)).astype(np.float32)
+    units = {"layer": sparsity.Units(*map(jnp.asarray, (values[0], values[1], abs(values[1]), abs(values[2]))))}
+    few, many = (sparsity.judge(units, Thresholds(at, at, at)) for at in (low, high))
+    for criterion in sparsity.CRITERIA:
+        assert not (few.dead[criterion]["layer"] & ~many.dead[criterion]["layer"]).any()
+
+
+def test_bad_input() -> None:
+    with pytest.raises(InvalidInput, match="only must be the path of a module that holds layers"):
+        js.measure(WithoutNorm(nnx.Rngs(0)), [jnp.ones((1, 6))], only="../first")
+    with pytest.raises(InvalidInput, match="batches must be at least one batch"):
+        js.measure(WithoutNorm(nnx.Rngs(0)), [])
