@@ -460,7 +460,7 @@ def _rectified_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Ioffe and Szegedy 2015, section 3, with the mask of ReLU in it.
 
-    With x^ = (x - mean) / deviation, g the gradient where the output is positive and zero elsewhere, M values a channel:
+    With x^ = (x - mean) / deviation, g the gradient where the output is positive and 0 elsewhere, M values a channel:
     dbias = sum g,  dscale = sum g x^,  dx = scale / deviation * (g - dbias / M - x^ dscale / M).
     """
     x, scale, bias, mean, variance = kept
@@ -501,6 +501,8 @@ class BatchNorm(nnx.BatchNorm):
     Defaults are PyTorch's. Its momentum counts the other way round (0.1 there is 0.9 here), and its running variance
     is the unbiased one, n / (n - 1) times the batch's for n values a channel; flax keeps the biased one.
 
+    The result has the type of x (so bfloat16 stays bfloat16), or `dtype`; statistics are float32 at least.
+
     Attributes:
       scale, bias: parameters [C].
       mean, var: running statistics [C], float32.
@@ -518,8 +520,11 @@ class BatchNorm(nnx.BatchNorm):
         use_running_average: bool = False,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: nnx.Initializer = nnx.initializers.zeros_init(),
+        scale_init: nnx.Initializer = nnx.initializers.ones_init(),
         rngs: nnx.Rngs,
-        **keywords: Any,
     ) -> None:
         super().__init__(
             num_features,
@@ -528,9 +533,12 @@ class BatchNorm(nnx.BatchNorm):
             use_running_average=use_running_average,
             dtype=dtype,
             param_dtype=param_dtype,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            bias_init=bias_init,
+            scale_init=scale_init,
             use_fast_variance=False,
             rngs=rngs,
-            **keywords,
         )
         self.unbiased = unbiased
 
@@ -538,9 +546,12 @@ class BatchNorm(nnx.BatchNorm):
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
         """Normalised x, same shape."""
-        assert mask is None, "masked batches are not supported"
-        statistics = self._running() if self._evaluates(use_running_average) else _statistics(x)
-        if not self._evaluates(use_running_average):
+        if mask is not None:
+            raise ValueError("BatchNorm has no masked form")
+        if self._evaluates(use_running_average):
+            statistics = Statistics(self.mean[...], self.var[...])
+        else:
+            statistics = _statistics(x)
             self._follow(statistics, x.size // x.shape[-1])
         return _affine(x, statistics, *self._parameters(), self.epsilon).astype(self.dtype or x.dtype)
 
@@ -567,9 +578,6 @@ class BatchNorm(nnx.BatchNorm):
         scale = jnp.ones(self.num_features) if self.scale is None else self.scale[...]
         bias = jnp.zeros(self.num_features) if self.bias is None else self.bias[...]
         return scale, bias
-
-    def _running(self) -> Statistics:
-        return Statistics(self.mean[...], self.var[...])
 
     def _follow(self, batch: Statistics, count: int) -> None:
         """Move the running statistics towards the batch's."""

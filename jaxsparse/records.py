@@ -79,13 +79,18 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all, replacing an older one."""
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     _sync(partial)
     partial.replace(path)
     _sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of a text, as UTF-8."""
+    write_bytes(path, text.encode())
 
 
 def writable(folder: Path) -> None:

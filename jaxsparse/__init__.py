@@ -1,0 +1,46 @@
+"""jaxsparse: sparsity that appears by itself when a network is trained.
+
+import jaxsparse as js
+
+tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax training loop
+print(js.measure(model, batches))                             # any flax.nnx model: which units are dead
+"""
+
+from jaxsparse import data, models, optimizers, regularizers, schedules, sparsity, trees
+from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.export import load
+from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
+from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
+from jaxsparse.sparsity import measure
+from jaxsparse.train import make_train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchNormL1",
+    "CoupledL2",
+    "DecoupledDecay",
+    "GroupLasso",
+    "Hyper",
+    "InvalidInput",
+    "Run",
+    "Thresholds",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "amsgrad",
+    "data",
+    "load",
+    "make_train",
+    "measure",
+    "models",
+    "optimizer",
+    "optimizers",
+    "regularizers",
+    "rmsprop",
+    "schedules",
+    "sgd",
+    "sparsity",
+    "trees",
+]

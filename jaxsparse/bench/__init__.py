@@ -1,0 +1,5 @@
+"""Timing of what the project runs, on the machine at hand."""
+
+from jaxsparse.bench.step import step
+
+__all__ = ["step"]

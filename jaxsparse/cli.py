@@ -1,0 +1,366 @@
+"""The command line: dataclasses are the flags, one function a command.
+
+Bad input ends in one line that names the field and the allowed values, exit status 2, and nothing written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.csv
+import tyro
+from rich.console import Console
+
+from jaxsparse import bench, data, export, grid, models, records, report, schedules, sparsity
+from jaxsparse.config import InvalidInput, Run, Thresholds, require
+from jaxsparse.report import live, table
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long a network trains on embedded data where nothing else is said."""
+
+    epochs: int
+    batch: int
+    widths: tuple[int, ...] = ()
+
+
+EMBEDDED = {"mlp": Scale(epochs=1250, batch=64), "basicnet": Scale(epochs=400, batch=40, widths=(16, 32, 32, 64))}
+POINTS = 25
+"""Measurements during a training, where nothing else is said."""
+HALVINGS = 4
+"""Of the learning rate, evenly spread over the training, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Flags that all training commands share."""
+
+    data: str = "digits"
+    """data set: `jaxsparse data list`"""
+    model: str = "mlp"
+    """network: mlp or basicnet"""
+    width: float | None = None
+    """multiplies the network's own widths"""
+    widths: tuple[int, ...] = ()
+    """units of each hidden layer, instead of the network's own"""
+    epochs: int | None = None
+    """passes over the training set [mlp: 1250, basicnet: 400]"""
+    batch: int | None = None
+    """images in a step [mlp: 64, basicnet: 40]"""
+    milestones: tuple[int, ...] | None = None
+    """epochs after which the learning rate is multiplied by --factor [four, evenly spread]"""
+    factor: float = 0.5
+    """of the learning rate at each milestone"""
+    measure_every: int | None = None
+    """epochs between measurements; a divisor of --epochs [about 25 measurements]"""
+    convention: str = "torch"
+    """whose formulas and defaults the update rules follow: torch, keras, optax or paper"""
+    threshold_scale: float = Thresholds.scale
+    """a unit is dead by scale where |gamma| is below this"""
+    threshold_activation: float = Thresholds.activation
+    """a unit is dead by activation where it never exceeds this on the training set"""
+    threshold_norm: float = Thresholds.norm
+    """a unit is dead by norm where the L2 norm of its incoming weights is below this"""
+    learning_rate: float | None = None
+    """initial learning rate [the paper's for each optimizer]"""
+
+    def run(self, nesterov: bool = False) -> Run:
+        """The static settings, with what was not given filled in."""
+        models.widths_of(self.model)  # refuses unknown names
+        scale = EMBEDDED[self.model]
+        epochs = scale.epochs if self.epochs is None else self.epochs
+        require(epochs >= 1, "epochs", epochs, "a whole number >= 1")
+        halvings = tuple(dict.fromkeys(round(epoch) for epoch in schedules.evenly(HALVINGS, epochs)))
+        every = next(n for n in range(max(1, epochs // POINTS), epochs + 1) if epochs % n == 0)
+        return Run(
+            data=self.data,
+            model=self.model,
+            width=1.0 if self.width is None else self.width,
+            widths=self.widths or (scale.widths if self.width is None else ()),
+            convention=self.convention,
+            nesterov=nesterov,
+            epochs=epochs,
+            batch=scale.batch if self.batch is None else self.batch,
+            milestones=tuple(e for e in halvings if 0 < e < epochs) if self.milestones is None else self.milestones,
+            factor=self.factor,
+            measure_every=every if self.measure_every is None else self.measure_every,
+            thresholds=Thresholds(self.threshold_scale, self.threshold_activation, self.threshold_norm),
+        )
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The update rules' own hyperparameters; what is not given has the paper's value, else its convention's."""
+
+    b1: float | None = None
+    """adam, amsgrad, adamax: decay of the first moment"""
+    b2: float | None = None
+    """adam, amsgrad, adamax: decay of the second moment"""
+    eps: float | None = None
+    """all but sgd: keeps the division finite"""
+    decay: float | None = None
+    """rmsprop: decay of the mean square"""
+    rho: float | None = None
+    """adadelta: decay of the mean squares"""
+    momentum: float | None = None
+    """sgd"""
+    initial_accumulator_value: float | None = None
+    """adagrad: what the sum of squares starts at"""
+    nesterov: bool = False
+    """sgd: Nesterov's momentum"""
+
+    def given(self) -> dict[str, float]:
+        """Those that were given, less `nesterov`."""
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "nesterov"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Train every combination of optimizer, regularizer, strength and seed; show and write what came out.
+
+    Without any flag: seven optimizers x {none, L2, decoupled weight decay} x two strengths x three seeds of a small
+    network on real handwritten digits. A killed grid goes on where it was when the same command is given again.
+    """
+
+    settings: Flat[Settings] = field(default_factory=Settings)
+    constants: Flat[Constants] = field(default_factory=Constants)
+    optimizers: tuple[str, ...] = ("sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta")
+    regularizers: tuple[str, ...] = ("none", "l2", "wd")
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso"""
+    strengths: tuple[float, ...] = (1e-4, 1e-3)
+    """of every regularizer but none"""
+    seeds: int = 3
+    """how many, from 0"""
+    out: Path | None = None
+    """folder of the results [runs/DATA-MODEL]"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one network."""
+
+    settings: Flat[Settings] = field(default_factory=Settings)
+    constants: Flat[Constants] = field(default_factory=Constants)
+    optimizer: str = "adam"
+    regularizer: str = "l2"
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso"""
+    strength: float = 1e-3
+    """of the regularizer"""
+    seed: int = 0
+    out: Path | None = None
+    """folder of the results [runs/DATA-MODEL-OPTIMIZER-REGULARIZER]"""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Show which units of a trained network are dead, per layer and by each criterion."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of a run"""
+    threshold_scale: float = Thresholds.scale
+    threshold_activation: float = Thresholds.activation
+    threshold_norm: float = Thresholds.norm
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw the figures and write the report page of a grid."""
+
+    dir: Annotated[Path, tyro.conf.Positional]
+    """folder of a grid"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Show what every cell of a grid ended with."""
+
+    dir: Annotated[Path, tyro.conf.Positional]
+    """folder of a grid, or one that holds several"""
+    csv: bool = False
+    """one row per cell as CSV instead of the table"""
+
+
+@dataclass(frozen=True)
+class Data:
+    """List the data sets, or describe one."""
+
+    action: Annotated[str, tyro.conf.Positional] = "list"
+    """list or info"""
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """data set to describe"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time the training step that a grid runs."""
+
+    what: Annotated[str, tyro.conf.Positional] = "step"
+    """step"""
+    model: str = "mlp"
+    """mlp or basicnet"""
+    width: float = 1.0
+    """multiplies the network's own widths"""
+    image: str | None = None
+    """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, basicnet: 32x32x3]"""
+    batch: int = 64
+    """images in a step"""
+    cells: int | None = None
+    """networks trained side by side [one a device; on a CPU every core is one]"""
+    rounds: int = 7
+    """measurements, of which the median counts"""
+    against: str | None = None
+    """torch: time an equivalent PyTorch loop in the same run, alternating"""
+    json: bool = False
+    """print one JSON object instead of text"""
+
+
+COMMANDS = {
+    "grid": Grid,
+    "train": Train,
+    "measure": Measure,
+    "report": Report,
+    "results": Results,
+    "data": Data,
+    "bench": Bench,
+}
+
+
+def _train_grid(declaration: grid.Declaration, out: Path, command: str) -> int:
+    """Trains, shows and reports a grid; 1 where a cell failed."""
+    live.follow(grid.run(declaration, out), declaration, out)
+    page = report.write(out, command)
+    print(f"\nreport   {page}\nfigures  {out / 'figures'}\nresults  jaxsparse results {shlex.quote(str(out))} --csv")
+    failed = [name for name, status in records.finished(out / "cells").items() if status == "failed"]
+    if failed:
+        message = records.describe(out / "cells" / failed[0])["message"].splitlines()[0]
+        print(f"jaxsparse: {len(failed)} cells failed, {failed[0]} with {message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _grid(flags: Grid, command: str) -> int:
+    grid.use_every_core()
+    require(flags.seeds >= 1, "seeds", flags.seeds, "a whole number >= 1")
+    declaration = grid.Declaration(
+        flags.settings.run(flags.constants.nesterov),
+        optimizers=flags.optimizers,
+        regularizers=flags.regularizers,
+        strengths=flags.strengths,
+        seeds=tuple(range(flags.seeds)),
+        learning_rate=flags.settings.learning_rate,
+        constants=flags.constants.given(),
+    )
+    out = flags.out or Path("runs") / f"{flags.settings.data}-{flags.settings.model}"
+    return _train_grid(declaration, out, command)
+
+
+def _train(flags: Train, command: str) -> int:
+    declaration = grid.Declaration(
+        flags.settings.run(flags.constants.nesterov),
+        optimizers=(flags.optimizer,),
+        regularizers=(flags.regularizer,),
+        strengths=(flags.strength,),
+        seeds=(flags.seed,),
+        learning_rate=flags.settings.learning_rate,
+        constants=flags.constants.given(),
+    )
+    name = f"{flags.settings.data}-{flags.settings.model}-{flags.optimizer}-{flags.regularizer}"
+    return _train_grid(declaration, flags.out or Path("runs") / name, command)
+
+
+def _measure(flags: Measure, command: str) -> int:
+    del command
+    thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
+    model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
+    dataset = data.load(run.data)
+    found = sparsity.observe(model, dataset, models.features_of(run.model))
+    print(sparsity.judge(found, thresholds))
+    return 0
+
+
+def _report(flags: Report, command: str) -> int:
+    print(report.write(flags.dir, command))
+    return 0
+
+
+def _results(flags: Results, command: str) -> int:
+    del command
+    if flags.csv:
+        pyarrow.csv.write_csv(records.results(flags.dir), sys.stdout.buffer)
+    else:
+        Console().print(table.terminal(table.summarize(flags.dir)))
+    return 0
+
+
+def _data(flags: Data, command: str) -> int:
+    del command
+    require(flags.action in ("list", "info"), "action", flags.action, "list or info")
+    if flags.action == "list":
+        for name in data.names():
+            print(f"{name:16}{data.describe(name).summary}")
+        return 0
+    for name, value in asdict(data.describe(flags.name)).items():
+        print(f"{name:12}{value}")
+    return 0
+
+
+def _bench(flags: Bench, command: str) -> int:
+    del command
+    require(flags.what == "step", "what", flags.what, "step")
+    image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
+    found = bench.step(flags.model, flags.width, image, flags.batch, flags.cells, flags.rounds, flags.against)
+    print(json.dumps(found) if flags.json else "\n".join(f"{name:24}{value}" for name, value in found.items()))
+    return 0
+
+
+ACTIONS = {
+    Grid: _grid,
+    Train: _train,
+    Measure: _measure,
+    Report: _report,
+    Results: _results,
+    Data: _data,
+    Bench: _bench,
+}
+
+
+def _one_line(message: str) -> str:
+    """The first paragraph of tyro's boxed error message."""
+    lines = [line.strip(" │╭╮╰╯─-") for line in message.splitlines()]
+    paragraphs = " ".join(line or "\n" for line in lines).split("\n")
+    told = [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
+    return told[1] if len(told) > 1 else " ".join(told)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    complaints = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaints):
+            flags = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="jaxsparse", description="Sparsity that appears by itself in training.", args=arguments
+            )
+    except SystemExit as stopped:
+        if stopped.code:
+            print(f"jaxsparse: {_one_line(complaints.getvalue())} (see --help)", file=sys.stderr)
+        return int(stopped.code or 0)
+    try:
+        return ACTIONS[type(flags)](flags, shlex.join(["jaxsparse", *arguments]))
+    except ValueError as error:
+        if not isinstance(error, InvalidInput):
+            raise
+        print(f"jaxsparse: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxsparse: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130

@@ -1,0 +1,148 @@
+"""What a grid is made of: cells, and the declaration that they are the product of."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jaxsparse import optimizers, records, regularizers
+from jaxsparse.config import Hyper, InvalidInput, Run, require, require_choice
+from jaxsparse.train import make_train
+
+PAPER_LEARNING_RATES: Mapping[str, float] = {
+    "sgd": 0.1,
+    "adam": 1e-3,
+    "amsgrad": 1e-3,
+    "adamax": 2e-3,
+    "rmsprop": 1e-3,
+    "adagrad": 1e-2,
+    "adadelta": 1.0,
+}
+"""Base learning rates of Mehta et al. 2019 (section 2.1 and the caption of the supplement's figure 3)."""
+
+PAPER_CONSTANTS: Mapping[str, Mapping[str, float]] = {
+    "sgd": {"momentum": 0.9},
+    "adam": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
+    "amsgrad": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
+    "adadelta": {"rho": 0.9, "eps": 1e-6},
+}
+"""Stated in section 2.1 of the same paper; AMSGrad's are not stated and taken to be Adam's. What is not listed has its
+convention's default."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: its static run, its traced values and its seed.
+
+    `run.regularizer` is the form that is compiled; `regularizer` the one asked for. They differ where none was asked
+    for: that is coupled L2 of strength 0, so that both share a compilation.
+    """
+
+    run: Run
+    hyper: Hyper
+    seed: int
+    regularizer: str
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder: unique within a grid, made of registered names and numbers only."""
+        strength = "" if self.regularizer == "none" else f"-{self.hyper.strength:g}"
+        return f"{self.run.optimizer}-{self.regularizer}{strength}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a grid is made of; written beside its results, and a grid resumes only under the same one.
+
+    Raises:
+      InvalidInput: naming the field and the allowed values.
+    """
+
+    run: Run
+    """the static settings, less optimizer and regularizer"""
+    optimizers: tuple[str, ...]
+    regularizers: tuple[str, ...]
+    strengths: tuple[float, ...]
+    seeds: tuple[int, ...]
+    learning_rate: float | None = None
+    """of every optimizer; the papers' for each where not given"""
+    constants: Mapping[str, float] = field(default_factory=dict)
+    """hyperparameters that replace the papers', for every optimizer that has them"""
+
+    def __post_init__(self) -> None:
+        require(len(self.optimizers) > 0, "optimizers", self.optimizers, "at least one name")
+        require(len(self.regularizers) > 0, "regularizers", self.regularizers, "at least one name")
+        for name in self.optimizers:
+            require_choice("optimizers", name, optimizers.NAMES)
+        for name in self.regularizers:
+            require_choice("regularizers", name, regularizers.NAMES)
+        regularized = set(self.regularizers) - {"none"}
+        require(not regularized or len(self.strengths) > 0, "strengths", self.strengths, "at least one number")
+        for strength in self.strengths:
+            fine = math.isfinite(strength) and strength >= 0 and (strength < 1 or "wd" not in regularized)
+            require(fine, "strengths", strength, "finite numbers >= 0" + (", < 1 for wd" * ("wd" in regularized)))
+        for field_name in ("optimizers", "regularizers", "strengths", "seeds"):
+            values = getattr(self, field_name)
+            require(len(set(values)) == len(values), field_name, values, "without repetition")
+        require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
+        require(all(0 <= seed < 2**32 for seed in self.seeds), "seed", self.seeds, "whole numbers from 0 to 2^32 - 1")
+        fits = not self.run.nesterov or "sgd" in self.optimizers
+        require(fits, "nesterov", self.run.nesterov, "left out without the optimizer sgd")
+        names = {name for optimizer in self.optimizers for name in self.defaults(optimizer)}
+        for name in self.constants:
+            require(name in names, name, self.constants[name], f"a hyperparameter of {' '.join(self.optimizers)}")
+        for cell in self.cells():  # the rules check their own hyperparameters
+            rule = cell.run
+            optimizers.optimizer(
+                rule.optimizer,
+                cell.hyper.learning_rate,
+                convention=rule.convention,
+                **dict[str, Any](cell.hyper.constants),
+            )
+        make_train(self.run)
+
+    def defaults(self, optimizer: str) -> dict[str, float]:
+        """An optimizer's hyperparameters: the papers' over its convention's."""
+        known = optimizers.defaults(optimizer, self.run.convention)
+        numbers = {name: float(value) for name, value in known.items() if not isinstance(value, bool)}
+        return {**numbers, **(PAPER_CONSTANTS.get(optimizer, {}) if self.run.convention == "torch" else {})}
+
+    def cells(self) -> list[Cell]:
+        """Every cell, those of one compilation next to each other."""
+        found: list[Cell] = []
+        for optimizer, regularizer in itertools.product(self.optimizers, self.regularizers):
+            known = self.defaults(optimizer)
+            constants = {name: self.constants.get(name, value) for name, value in known.items()}
+            rate = self.learning_rate if self.learning_rate is not None else PAPER_LEARNING_RATES[optimizer]
+            form = "l2" if regularizer == "none" else regularizer
+            nesterov = self.run.nesterov and optimizer == "sgd"
+            run = replace(self.run, optimizer=optimizer, regularizer=form, nesterov=nesterov)
+            for strength in (0.0,) if regularizer == "none" else self.strengths:
+                hyper = Hyper(rate, strength, constants)
+                found += [Cell(run, hyper, seed, regularizer) for seed in self.seeds]
+        forms = list(dict.fromkeys(cell.run for cell in found))
+        return sorted(found, key=lambda cell: forms.index(cell.run))
+
+    def write(self, folder: Path) -> None:
+        """Puts the declaration into the grid's folder.
+
+        Raises:
+          InvalidInput: where another declaration is there already, with the differences.
+        """
+        records.writable(folder)
+        path, text = folder / "grid.json", json.dumps(asdict(self), indent=1)
+        if not path.exists():
+            require(not any(folder.iterdir()), "out", str(folder), "a new or empty folder, or one of the same grid")
+            records.write_text(path, text)
+            return
+        differences = difflib.unified_diff(path.read_text(encoding="utf-8").splitlines(), text.splitlines(), n=0)
+        changed = [line for line in differences if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+        if changed:
+            shown = " ".join(" ".join(line.split()) for line in changed)
+            raise InvalidInput(f"out must be a new folder or one of the same grid, {str(folder)!r} differs: {shown}")

@@ -1,0 +1,334 @@
+"""The table of a grid: an optimizer per row, a regularizer with its strength per column, means over seeds as entries.
+
+    summary = summarize(folder)      # reads the records
+    terminal(summary)                # rich.table.Table
+    markdown(summary)                # for a README
+                                     # HTML: page.html, from the same `Summary`
+
+Cells that failed or diverged are counted and never enter a mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from jaxsparse import records
+from jaxsparse.config import InvalidInput, require
+from jaxsparse.grid import Declaration
+from jaxsparse.sparsity import CRITERIA
+
+OPTIMIZERS: Mapping[str, str] = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "amsgrad": "AMSGrad",
+    "adamax": "Adamax",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+}
+"""How an optimizer is written in a text."""
+
+REGULARIZERS: Mapping[str, str] = {
+    "none": "none",
+    "l2": "L2",
+    "wd": "WD",
+    "wd-lr": "AdamW's WD",
+    "bn-l1": "L1 of scales",
+    "group-lasso": "group lasso",
+}
+"""How a form of regularizer is written in a text."""
+
+CAPTION = "dead: |gamma| below the threshold; error: test set; mean ± sample deviation over seeds"
+
+PLACEHOLDER = "·"
+"""Of what is not known yet, or never will be."""
+
+
+def number(value: float) -> str:
+    """A strength or threshold as short as it gets: 1e-3, 0.5, 2e-12."""
+    if value == 0 or 0.01 <= abs(value) < 1000:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def percent(value: float) -> str:
+    """A percentage without its sign, one decimal: 0, <0.1, 38.5."""
+    if value == 0:
+        return "0"
+    return "<0.1" if 0 < value < 0.05 else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over seeds with the sample standard deviation, in percent."""
+
+    mean: float
+    deviation: float | None
+    """none where there is one seed"""
+    count: int
+    """seeds"""
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Estimate | None:
+        """Of the finite values; none without any."""
+        finite = [value for value in values if math.isfinite(value)]
+        if not finite:
+            return None
+        return cls(statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
+
+    def __str__(self) -> str:
+        if self.deviation is None or self.mean == 0:
+            return percent(self.mean)
+        return f"{percent(self.mean)} ± {self.deviation:.1f}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A regularizer with its strength."""
+
+    regularizer: str
+    strength: float
+
+    @property
+    def form(self) -> str:
+        """The regularizer as it is written in a text."""
+        return REGULARIZERS.get(self.regularizer, self.regularizer)
+
+    @property
+    def label(self) -> str:
+        """`L2 1e-3`"""
+        return self.form if self.regularizer == "none" else f"{self.form} {number(self.strength)}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of the cells of one optimizer under one regularizer."""
+
+    optimizer: str
+    column: Column
+    expected: int
+    """cells that were declared"""
+    done: int
+    failed: int
+    diverged: int
+    test_error: Estimate | None
+    """percent, of the cells that are done"""
+    sparsity: Mapping[str, Estimate]
+    """percent of dead units by criterion, of the cells that are done; without the criteria that do not apply"""
+
+    @property
+    def label(self) -> str:
+        """`Adam + L2 1e-3`"""
+        name = optimizer_label(self.optimizer)
+        return name if self.column.regularizer == "none" else f"{name} + {self.column.label}"
+
+    @property
+    def dead(self) -> Estimate | None:
+        """Percent of units that are dead by scale."""
+        return self.sparsity.get("scale")
+
+    @property
+    def ended(self) -> int:
+        """Cells that ended, well or not."""
+        return self.done + self.failed + self.diverged
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many cells are behind the entry, where they are not all of them."""
+        if self.done == self.expected:
+            return ()
+        bad = [f"{count} {status}" for status, count in (("failed", self.failed), ("diverged", self.diverged)) if count]
+        return (f"{self.done} of {self.expected} done", *bad)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows and columns of the table, and how many seeds each entry should have."""
+
+    optimizers: tuple[str, ...]
+    columns: tuple[Column, ...]
+    seeds: int
+
+    @classmethod
+    def declared(cls, declaration: Mapping[str, Any]) -> Layout:
+        """Of a `grid.json`, in the declared order."""
+        columns = [
+            Column(regularizer, float(strength))
+            for regularizer in declaration["regularizers"]
+            for strength in ([0.0] if regularizer == "none" else declaration["strengths"])
+        ]
+        return cls(tuple(declaration["optimizers"]), tuple(columns), len(declaration["seeds"]))
+
+    @classmethod
+    def found(cls, rows: Sequence[Mapping[str, Any]]) -> Layout:
+        """Of the cells that are there."""
+        columns = sorted(
+            {column_of(row) for row in rows}, key=lambda c: (c.regularizer != "none", c.regularizer, c.strength)
+        )
+        seeds = Counter((row["optimizer"], column_of(row)) for row in rows)
+        return cls(tuple(dict.fromkeys(row["optimizer"] for row in rows)), tuple(columns), max(seeds.values()))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table: `entries` holds a row per optimizer, a column per regularizer and strength, in the layout's order."""
+
+    layout: Layout
+    entries: tuple[tuple[Entry, ...], ...]
+
+    @property
+    def flat(self) -> tuple[Entry, ...]:
+        """Every entry, row by row."""
+        return tuple(entry for row in self.entries for entry in row)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no cell has ended."""
+        return not any(entry.ended for entry in self.flat)
+
+    def find(self, optimizer: str, column: Column) -> Entry | None:
+        """The entry of an optimizer under a regularizer."""
+        return next((entry for entry in self.flat if (entry.optimizer, entry.column) == (optimizer, column)), None)
+
+
+def optimizer_label(name: str) -> str:
+    """An optimizer as it is written in a text."""
+    return OPTIMIZERS.get(name, name)
+
+
+def column_of(row: Mapping[str, Any]) -> Column:
+    """The column that a row of `records.results` or `records.history` belongs to."""
+    return Column(row["regularizer"], row["strength"])
+
+
+def declaration_of(folder: Path) -> dict[str, Any] | None:
+    """The `grid.json` of a grid's folder; none where there is none.
+
+    Raises:
+      InvalidInput: where it can't be read.
+    """
+    path = folder / "grid.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InvalidInput(f"dir must be a folder with a readable grid.json, got {str(folder)!r}") from None
+
+
+def _entry(optimizer: str, column: Column, seeds: int, rows: Sequence[Mapping[str, Any]]) -> Entry:
+    status = Counter(row["status"] for row in rows)
+    done = [row for row in rows if row["status"] == "done"]
+    estimates = {criterion: Estimate.of(row[f"sparsity_{criterion}"] for row in done) for criterion in CRITERIA}
+    return Entry(
+        optimizer,
+        column,
+        expected=max(seeds, len(rows)),
+        done=status["done"],
+        failed=status["failed"],
+        diverged=status["diverged"],
+        test_error=Estimate.of(row["test_error"] for row in done),
+        sparsity={criterion: estimate for criterion, estimate in estimates.items() if estimate is not None},
+    )
+
+
+def summary_of(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Summary:
+    """The table of cells given as rows with the columns of `records.results`."""
+    cells: dict[tuple[str, Column], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["optimizer"], column_of(row)), []).append(row)
+    entries = tuple(
+        tuple(_entry(name, column, layout.seeds, cells.get((name, column), [])) for column in layout.columns)
+        for name in layout.optimizers
+    )
+    return Summary(layout, entries)
+
+
+def empty(declaration: Declaration) -> Summary:
+    """The table of a grid before its first cell ended."""
+    return summary_of([], Layout.declared(asdict(declaration)))
+
+
+def summarize(folder: Path) -> Summary:
+    """The table of the grid in a folder.
+
+    Raises:
+      InvalidInput: where there is no run, or the runs differ in more than optimizer, regularizer, strength and seed.
+    """
+    rows = records.results(folder).to_pylist()
+    kinds = {(row["dataset"], row["model"], row["convention"]) for row in rows}
+    cells = {(row["optimizer"], column_of(row), row["seed"]) for row in rows}
+    alike = len(kinds) == 1 and len(cells) == len(rows)
+    require(alike, "dir", str(folder), "the folder of one grid: one data set, network and convention, each cell once")
+    declaration = declaration_of(folder)
+    return summary_of(rows, Layout.found(rows) if declaration is None else Layout.declared(declaration))
+
+
+def _bar(value: float) -> str:
+    """One character whose height is the percentage."""
+    return " ▁▂▃▄▅▆▇█"[min(8, math.ceil(value / 12.5))]
+
+
+def _terminal_sparsity(entry: Entry) -> Text:
+    if entry.dead is None:
+        return Text(PLACEHOLDER, "dim")
+    if entry.dead.mean == 0:
+        return Text("0", "dim")
+    style = "bold reverse" if entry.dead.mean >= 10 else "bold"
+    return Text.assemble((_bar(entry.dead.mean), "cyan"), " ", (str(entry.dead), style))
+
+
+def _terminal_error(entry: Entry) -> Text:
+    return Text(PLACEHOLDER, "dim") if entry.test_error is None else Text(str(entry.test_error))
+
+
+def _terminal_notes(entry: Entry) -> Text:
+    return Text("\n".join(entry.notes) if entry.ended else "", "dim yellow")
+
+
+def terminal(summary: Summary) -> Table:
+    """The table for a terminal 100 columns wide; entries without a finished cell show a dim placeholder."""
+    table = Table(box=box.HORIZONTALS, caption=CAPTION)
+    table.add_column("optimizer", no_wrap=True)
+    table.add_column("%", style="dim", no_wrap=True)
+    for column in summary.layout.columns:
+        table.add_column(Text(column.label), justify="right")
+    for name, row in zip(summary.layout.optimizers, summary.entries, strict=True):
+        partial = any(entry.ended and entry.notes for entry in row)
+        table.add_row(Text(optimizer_label(name), "bold"), "dead", *map(_terminal_sparsity, row))
+        table.add_row("", "error", *map(_terminal_error, row))
+        if partial:
+            table.add_row("", "cells", *map(_terminal_notes, row))
+    return table
+
+
+def _markdown_entry(entry: Entry) -> str:
+    if entry.dead is None and entry.test_error is None:
+        return ", ".join(entry.notes) or PLACEHOLDER
+    dead = PLACEHOLDER if entry.dead is None else str(entry.dead) if entry.dead.mean == 0 else f"**{entry.dead}**"
+    return f"{dead} ({entry.test_error})" + (f" [{', '.join(entry.notes)}]" if entry.notes else "")
+
+
+def markdown(summary: Summary) -> str:
+    """The table for a README: dead units by scale, and in parentheses the test error, both in percent."""
+    rows = [
+        ["", *(column.label for column in summary.layout.columns)],
+        ["---", *("---:" for _ in summary.layout.columns)],
+        *(
+            [optimizer_label(name), *map(_markdown_entry, row)]
+            for name, row in zip(summary.layout.optimizers, summary.entries, strict=True)
+        ),
+    ]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)

@@ -1,0 +1,84 @@
+"""Data flows one way: a module imports only from rows above its own, and nobody imports what the base lacks."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROWS = [
+    {"config", "trees", "theory"},
+    {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses", "sparsity", "records"},
+    {"train", "dynamics"},
+    {"grid", "pruning", "shrink", "export"},
+    {"report", "bench", "cli"},
+]
+EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx"}
+
+
+def part(module: str) -> str | None:
+    """`jaxsparse.data.digits` belongs to the part `data`."""
+    pieces = module.split(".")
+    return pieces[1] if pieces[0] == "jaxsparse" and len(pieces) > 1 else None
+
+
+def row(name: str) -> int:
+    return next(index for index, names in enumerate(ROWS) if name in names)
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+FILES = sorted((ROOT / "jaxsparse").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_upwards(path: Path) -> None:
+    own = path.relative_to(ROOT / "jaxsparse").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for module in imported(path):
+        other = part(module)
+        if other is None or other == own or other.startswith("_"):
+            continue
+        assert row(other) <= row(own), f"{own} (row {row(own)}) imports {other} (row {row(other)})"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_extra_in_the_base(path: Path) -> None:
+    if path.name != "torch_step.py":  # a script of its own, of the extra `bench`
+        assert not {module.split(".")[0] for module in imported(path)} & EXTRAS
+
+
+def test_no_cycles_within_a_row() -> None:
+    edges: dict[str, set[str]] = {}
+    for path in FILES:
+        own = path.relative_to(ROOT / "jaxsparse").parts[0].removesuffix(".py")
+        others = {part(module) for module in imported(path)} - {None, own}
+        edges.setdefault(own, set()).update(str(other) for other in others)
+
+    def reaches(start: str, seen: frozenset[str]) -> None:
+        for other in edges.get(start, ()):
+            assert other not in seen, f"cycle through {' '.join(seen)} and {other}"
+            reaches(other, seen | {other})
+
+    for name in edges.keys() - {"__init__"}:
+        reaches(name, frozenset({name}))
+
+
+def test_import_starts_no_backend() -> None:
+    """`jaxsparse.grid.use_every_core` must still have a say after the import."""
+    code = (
+        "import jaxsparse, jaxsparse.cli; from jax._src import xla_bridge as b; assert not b.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,181 @@
+"""Training against a float64 NumPy network written from the formulas, and what must hold of any training."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxsparse import data, trees
+from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.sparsity import observation
+from jaxsparse.train import State, make_train, steps_per_epoch
+
+RUN = Run(
+    widths=(7, 5), optimizer="adam", regularizer="l2", epochs=2, batch=200, milestones=(1,), factor=0.1, measure_every=1
+)
+HYPER = Hyper(1e-2, 1e-2, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})
+
+
+@cache
+def digits() -> data.Dataset:
+    return data.load("digits")
+
+
+@cache
+def trained(run: Run = RUN, seed: int = 3) -> tuple[State, object]:
+    return jax.device_get(jax.jit(make_train(run))(HYPER, jax.random.key(seed), digits()))
+
+
+class NumpyMLP:
+    """Dense, batch normalisation, ReLU layers and a classifier; Adam with coupled L2."""
+
+    def __init__(self, params: dict[str, np.ndarray]):
+        self.params = {name: value.astype(np.float64) for name, value in params.items()}
+        self.first = {name: np.zeros_like(value) for name, value in self.params.items()}
+        self.second = {name: np.zeros_like(value) for name, value in self.params.items()}
+        self.running = {i: [0.0, 1.0] for i in range(2)}
+        self.count = 0
+
+    def step(self, x: np.ndarray, labels: np.ndarray, rate: float, strength: float, b1: float, b2: float) -> float:
+        gradient: dict[str, np.ndarray] = {}
+        kept = []
+        for i in range(2):
+            kernel, gamma, beta = (self.params[f"hidden/{i}/{n}"] for n in ("linear/kernel", "norm/scale", "norm/bias"))
+            y = x @ kernel
+            mean, variance = y.mean(0), y.var(0)
+            self.running[i] = [0.9 * self.running[i][0] + 0.1 * mean, 0.9 * self.running[i][1] + 0.1 * y.var(0, ddof=1)]
+            normal = (y - mean) / np.sqrt(variance + 1e-5)
+            out = np.maximum(gamma * normal + beta, 0)
+            kept.append((x, normal, variance, out))
+            x = out
+        logits = x @ self.params["head/kernel"] + self.params["head/bias"]
+        logits -= logits.max(1, keepdims=True)
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        loss = -np.log(p[np.arange(len(labels)), labels]).mean()
+        p[np.arange(len(labels)), labels] -= 1
+        g = p / len(labels)
+        gradient["head/kernel"], gradient["head/bias"] = x.T @ g, g.sum(0)
+        g = g @ self.params["head/kernel"].T
+        for i in (1, 0):
+            x, normal, variance, out = kept[i]
+            g = g * (out > 0)
+            gradient[f"hidden/{i}/norm/scale"], gradient[f"hidden/{i}/norm/bias"] = (g * normal).sum(0), g.sum(0)
+            g = g * self.params[f"hidden/{i}/norm/scale"]
+            g = (g - g.mean(0) - normal * (g * normal).mean(0)) / np.sqrt(variance + 1e-5)
+            gradient[f"hidden/{i}/linear/kernel"] = x.T @ g
+            g = g @ self.params[f"hidden/{i}/linear/kernel"].T
+        self.count += 1
+        for name, weight in self.params.items():
+            total = gradient[name] + strength * weight
+            self.first[name] = b1 * self.first[name] + (1 - b1) * total
+            self.second[name] = b2 * self.second[name] + (1 - b2) * total**2
+            corrected = self.first[name] / (1 - b1**self.count)
+            self.params[name] = weight - rate * corrected / (np.sqrt(self.second[name] / (1 - b2**self.count)) + 1e-8)
+        return loss
+
+
+def test_two_epochs_equal_numpys() -> None:
+    training = make_train(RUN)
+    key = jax.random.key(3)
+    numpy = NumpyMLP({name: np.asarray(leaf) for name, leaf in trees.flatten(training.start(key)[0]).items()})
+    images = np.asarray(data.preprocess(digits(), digits().train.images), np.float64).reshape(-1, 64)
+    labels = np.asarray(digits().train.labels)
+    losses = []
+    for epoch, rate in ((0, 1e-2), (1, 1e-3)):
+        order = np.asarray(data.shuffled(jax.random.fold_in(key, 1), jnp.asarray(epoch), len(labels)))
+        batches = [order[start : start + 200] for start in range(0, 1400, 200)]
+        losses.append(np.mean([numpy.step(images[b], labels[b], rate, 1e-2, 0.9, 0.99) for b in batches]))
+    state, rows = trained()
+    np.testing.assert_allclose(np.ravel(rows.train_loss), losses, rtol=1e-5)
+    for name, leaf in trees.flatten(state.params).items():
+        np.testing.assert_allclose(leaf, numpy.params[name], rtol=2e-3, atol=2e-5, err_msg=name)
+    for name, leaf in trees.flatten(state.stats).items():
+        _, layer, _, statistic = name.split("/")
+        expected = numpy.running[int(layer)][("mean", "var").index(statistic)]
+        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+    x = np.asarray(data.preprocess(digits(), digits().test.images), np.float64).reshape(-1, 64)
+    for i in range(2):
+        normal = (x @ numpy.params[f"hidden/{i}/linear/kernel"] - numpy.running[i][0]) / np.sqrt(
+            numpy.running[i][1] + 1e-5
+        )
+        x = np.maximum(numpy.params[f"hidden/{i}/norm/scale"] * normal + numpy.params[f"hidden/{i}/norm/bias"], 0)
+    logits = x @ numpy.params["head/kernel"] + numpy.params["head/bias"]
+    error = 100 * (logits.argmax(1) != np.asarray(digits().test.labels)).mean()
+    assert float(rows.test_error[-1]) == pytest.approx(error, abs=0.3)  # one image may change sides
+
+
+def test_same_seed_same_bits_other_seed_others() -> None:
+    again = jax.device_get(jax.jit(make_train(RUN))(HYPER, jax.random.key(3), digits()))
+    for one, other in zip(jax.tree.leaves(trained()), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    other = trained(seed=4)[0]
+    assert not np.array_equal(trained()[0].params["head"]["kernel"], other.params["head"]["kernel"])
+
+
+def test_interval_by_interval_equals_the_whole() -> None:
+    training = make_train(RUN)
+    key = jax.random.key(3)
+    state = training.init(HYPER, *training.start(key))
+    advance = jax.jit(training.advance)
+    for _ in range(RUN.points):
+        state, _ = advance(HYPER, key, digits(), state)
+    for one, other in zip(jax.tree.leaves(trained()[0]), jax.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_hyperparameters_are_traced() -> None:
+    """One compilation serves every strength, learning rate, constant and seed, and each matters."""
+    count = 0
+
+    def once(hyper: Hyper, seed: jax.Array) -> jax.Array:
+        nonlocal count
+        count += 1
+        state, _ = make_train(replace(RUN, epochs=1, milestones=()))(hyper, jax.random.key(seed), digits())
+        return optax.tree.norm(state.params)
+
+    compiled = jax.jit(once)
+    hypers = [HYPER, replace(HYPER, learning_rate=2e-2), replace(HYPER, strength=0.1)]
+    hypers += [
+        replace(HYPER, constants={**HYPER.constants, name: value}) for name, value in (("b2", 0.9), ("eps", 1e-2))
+    ]
+    hypers = [jax.tree.map(np.float32, hyper) for hyper in hypers]
+    found = {float(compiled(hyper, np.uint32(seed))) for hyper in hypers for seed in (0, 1)}
+    assert count == 1
+    assert len(found) == 10
+
+
+def test_measure_sees_the_network_in_evaluation_mode() -> None:
+    def measure(model, dataset):
+        one = data.preprocess(dataset, dataset.test.images[:1])
+        several = data.preprocess(dataset, dataset.test.images[:9])
+        return abs(model(one) - model(several)[:1]).max()
+
+    _, rows = jax.jit(make_train(RUN, measure))(HYPER, jax.random.key(0), digits())
+    assert rows.measured.shape == (2,)
+    np.testing.assert_allclose(rows.measured, 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adadelta"])
+def test_basicnet_learns(optimizer: str) -> None:
+    run = Run(
+        model="basicnet", widths=(4, 6), optimizer=optimizer, regularizer="wd", epochs=4, batch=50, measure_every=2
+    )
+    rate = {"sgd": 0.05, "adadelta": 1.0}[optimizer]
+    training = make_train(run, observation(Thresholds(), "convolutions"))
+    _, rows = jax.jit(training)(Hyper(rate, 1e-4), jax.random.key(0), digits())
+    assert rows.train_loss.shape == (2, 2)
+    assert float(rows.train_loss[-1, -1]) < 0.7 < 2.3
+    assert float(rows.test_error[-1]) < 20
+    assert [layer.gamma.shape for layer in rows.measured.units.values()] == [(2, 4), (2, 6)]
+
+
+def test_steps() -> None:
+    assert steps_per_epoch(Run(batch=64), data.describe("digits")) == 22
+    assert steps_per_epoch(Run(batch=1437), data.describe("digits")) == 1
+    with pytest.raises(InvalidInput, match="batch must be at most the 1437 training images of digits, got 1438"):
+        make_train(Run(batch=1438))
