@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.csv
 import tyro
-from rich.console import Console
 
-from jaxsparse import bench, data, export, grid, models, records, report, schedules, sparsity
+from jaxsparse import bench, data, export, grid, models, records, report, sparsity
 from jaxsparse.config import InvalidInput, Run, Thresholds, require
-from jaxsparse.report import live, table
+from jaxsparse.report import live
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -37,8 +35,8 @@ class Scale:
 EMBEDDED = {"mlp": Scale(epochs=1250, batch=64), "basicnet": Scale(epochs=400, batch=40, widths=(16, 32, 32, 64))}
 POINTS = 25
 """Measurements during a training, where nothing else is said."""
-HALVINGS = 4
-"""Of the learning rate, evenly spread over the training, where nothing else is said."""
+FIRST_PHASE = 250 / 325
+"""Share of a training at the initial learning rate, where nothing else is said (Mehta et al. 2019, section 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ class Settings:
     batch: int | None = None
     """images in a step [mlp: 64, basicnet: 40]"""
     milestones: tuple[int, ...] | None = None
-    """epochs after which the learning rate is multiplied by --factor [four, evenly spread]"""
-    factor: float = 0.5
+    """epochs after which the learning rate is multiplied by --factor [one, after 250/325 of the training]"""
+    factor: float = 0.1
     """of the learning rate at each milestone"""
     measure_every: int | None = None
     """epochs between measurements; a divisor of --epochs [about 25 measurements]"""
@@ -80,7 +78,7 @@ class Settings:
         scale = EMBEDDED[self.model]
         epochs = scale.epochs if self.epochs is None else self.epochs
         require(epochs >= 1, "epochs", epochs, "a whole number >= 1")
-        halvings = tuple(dict.fromkeys(round(epoch) for epoch in schedules.evenly(HALVINGS, epochs)))
+        first_phase = round(FIRST_PHASE * epochs)
         every = next(n for n in range(max(1, epochs // POINTS), epochs + 1) if epochs % n == 0)
         return Run(
             data=self.data,
@@ -91,7 +89,7 @@ class Settings:
             nesterov=nesterov,
             epochs=epochs,
             batch=scale.batch if self.batch is None else self.batch,
-            milestones=tuple(e for e in halvings if 0 < e < epochs) if self.milestones is None else self.milestones,
+            milestones=(first_phase,) * (0 < first_phase < epochs) if self.milestones is None else self.milestones,
             factor=self.factor,
             measure_every=every if self.measure_every is None else self.measure_every,
             thresholds=Thresholds(self.threshold_scale, self.threshold_activation, self.threshold_norm),
@@ -294,10 +292,7 @@ def _report(flags: Report, command: str) -> int:
 
 def _results(flags: Results, command: str) -> int:
     del command
-    if flags.csv:
-        pyarrow.csv.write_csv(records.results(flags.dir), sys.stdout.buffer)
-    else:
-        Console().print(table.terminal(table.summarize(flags.dir)))
+    report.print_results(flags.dir, csv=flags.csv)
     return 0
 
 

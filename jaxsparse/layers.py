@@ -67,7 +67,7 @@ def convolution(
     out[n, h, w, d] = sum over i, j, c of inputs[n, h + i, w + j, c] * kernel[i, j, c, d]   (padded; strides 1)
 
     Its arguments are those of `lax.conv_general_dilated`, so it serves as `nnx.Conv(conv_general_dilated=convolution)`.
-    Grouped and transposed convolutions are passed on to `lax`.
+    What it has no recipe for (other layouts, grouped and transposed convolutions) is passed on to `lax`.
 
     Args:
       inputs: [N, H, W, C].
@@ -76,8 +76,15 @@ def convolution(
     Returns:
       [N, H', W', D].
     """
-    plain = feature_group_count == 1 and inputs.ndim == 4 and not (lhs_dilation and math.prod(lhs_dilation) > 1)
-    if not plain or preferred_element_type is not None or out_sharding is not None:
+    layout = lax.conv_dimension_numbers(inputs.shape, kernel.shape, dimension_numbers or LAYOUT)
+    if (
+        inputs.ndim != 4
+        or layout != lax.conv_dimension_numbers(inputs.shape, kernel.shape, LAYOUT)
+        or math.prod(lhs_dilation or (1,)) != 1
+        or feature_group_count != 1
+        or preferred_element_type is not None
+        or out_sharding is not None
+    ):
         return lax.conv_general_dilated(
             inputs,
             kernel,
@@ -85,7 +92,7 @@ def convolution(
             padding,
             lhs_dilation,
             rhs_dilation,
-            dimension_numbers or LAYOUT,
+            layout,
             feature_group_count,
             precision=precision,
             preferred_element_type=preferred_element_type,
@@ -96,7 +103,17 @@ def convolution(
         extent = [(size - 1) * step + 1 for size, step in zip(kernel.shape, dilation, strict=False)]
         padding = lax.padtype_to_pads(inputs.shape[1:3], extent, window_strides, padding)
     geometry = Geometry(tuple(window_strides), tuple(tuple(pair) for pair in padding), dilation)  # pyright: ignore
-    return _convolution(geometry, precision, inputs, kernel)
+    return _convolution(geometry, precision, *_vary_alike(inputs, kernel))
+
+
+def _vary_alike(*arrays: jax.Array) -> list[jax.Array]:
+    """Under `jax.shard_map`: make each vary over every mesh axis that one of them varies over.
+
+    Hand-written gradients vary like all that goes into them. An array that is the same on all devices (shared images,
+    say) needs the sum over the devices; adding a zero that varies leaves this to JAX. Elsewhere it does nothing.
+    """
+    zeros = [jnp.zeros_like(array, shape=()) for array in arrays]
+    return [functools.reduce(lambda x, zero: x + zero.astype(x.dtype), zeros, array) for array in arrays]
 
 
 def _direct(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array) -> jax.Array:
@@ -522,8 +539,8 @@ class BatchNorm(nnx.BatchNorm):
         param_dtype: Any = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
-        bias_init: nnx.Initializer = nnx.initializers.zeros_init(),
-        scale_init: nnx.Initializer = nnx.initializers.ones_init(),
+        bias_init: nnx.Initializer = nnx.initializers.zeros,
+        scale_init: nnx.Initializer = nnx.initializers.ones,
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
@@ -567,7 +584,8 @@ class BatchNorm(nnx.BatchNorm):
         if self._evaluates(use_running_average):
             y = nnx.relu(self(x, use_running_average))
             return max_pool(y) if pool else y
-        y, statistics = _rectified(self.epsilon, pool, x, *self._parameters())
+        outputs: tuple[jax.Array, Statistics] = _rectified(self.epsilon, pool, *_vary_alike(x, *self._parameters()))
+        y, statistics = outputs
         self._follow(statistics, x.size // x.shape[-1])
         return y.astype(self.dtype or x.dtype)
 
@@ -581,7 +599,7 @@ class BatchNorm(nnx.BatchNorm):
 
     def _follow(self, batch: Statistics, count: int) -> None:
         """Move the running statistics towards the batch's."""
-        mean, variance = lax.stop_gradient(batch)
+        mean, variance = lax.stop_gradient(batch.mean), lax.stop_gradient(batch.variance)
         if self.unbiased:
             variance *= count / max(count - 1, 1)
         for running, new in ((self.mean, mean), (self.var, variance)):

@@ -118,8 +118,8 @@ def test_results_as_csv(trained: Path, capsysbinary: pytest.CaptureFixture[bytes
     assert main(["results", str(trained), "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsysbinary.readouterr().out.decode()))
     contract = (
-        "dataset model optimizer regularizer strength convention seed epochs steps train_loss test_error sparsity_scale "
-        "sparsity_activation sparsity_norm params params_alive seconds status"
+        "dataset model optimizer regularizer strength convention seed epochs steps train_loss test_error "
+        "sparsity_scale sparsity_activation sparsity_norm params params_alive seconds status"
     )
     assert set(contract.split()) <= set(row)
     assert (row["optimizer"], row["regularizer"], float(row["strength"]), row["seed"]) == ("sgd", "l2", 0.01, "5")

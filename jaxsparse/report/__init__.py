@@ -1,4 +1,4 @@
-"""What a person sees of a grid: the table in the terminal, the figures, and the report page. Reads records, never trains.
+"""What a person sees of a grid: the table in the terminal, figures, and the report page. Reads records, never trains.
 
 matplotlib and jinja2 are imported when a report is written, so that the command line starts without them.
 """
@@ -6,11 +6,9 @@ matplotlib and jinja2 are imported when a report is written, so that the command
 from __future__ import annotations
 
 import sys
+from csv import DictWriter
 from datetime import datetime
 from pathlib import Path
-
-import pyarrow.csv
-from rich.console import Console
 
 from jaxsparse import records
 from jaxsparse.report import table
@@ -25,9 +23,11 @@ def print_results(folder: Path, csv: bool = False) -> None:
       InvalidInput: where there is no run.
     """
     if csv:
-        pyarrow.csv.write_csv(records.results(folder).select(records.COLUMNS), sys.stdout.buffer)
+        writer = DictWriter(sys.stdout, records.COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records.results(folder).to_pylist())
         return
-    console = Console()
+    console = table.console()
     grids = sorted(path.parent for path in folder.rglob("grid.json")) or [folder]
     for grid in grids:
         if len(grids) > 1:
@@ -52,11 +52,13 @@ def write(folder: Path, command: str) -> Path:
 
     summary = table.summarize(folder)
     grid = page.Grid.read(folder)
+    pictures = list(gallery.draw(folder, summary, grid.run.thresholds))
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
-    drawn = []
-    for figure in gallery.draw(folder, summary, grid.run.thresholds):
-        drawn.append(figure.drawn)
+    for picture in pictures:
+        if picture.svg is not None and picture.png is not None:
+            records.write_text(figures / f"{picture.name}.svg", picture.svg)
+            records.write_bytes(figures / f"{picture.name}.png", picture.png)
     target = folder / "report.html"
-    records.write_text(target, page.render(grid, summary, drawn, command, datetime.now().astimezone()))
+    records.write_text(target, page.render(grid, summary, pictures, command, datetime.now().astimezone()))
     return target

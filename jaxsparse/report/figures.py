@@ -23,7 +23,7 @@ from typing import ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -32,6 +32,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
+from matplotlib.typing import LineStyleType
 
 from jaxsparse.report.histories import Course, Evolution, Key, Layers
 from jaxsparse.report.table import (
@@ -60,7 +61,7 @@ class Look:
     """How an optimizer is drawn."""
 
     color: str
-    dashes: str | tuple[float, tuple[float, ...]]
+    dashes: LineStyleType
 
 
 LOOKS: Mapping[str, Look] = {
@@ -136,8 +137,9 @@ def look(optimizer: str) -> Look:
     return LOOKS.get(optimizer, OTHER)
 
 
-def _optimizer_handles(optimizers: Sequence[str]) -> list[Line2D]:
-    looks = [(name, look(name)) for name in optimizers]
+def key_of_lines(layout: Layout) -> list[Line2D]:
+    """Handles for a legend: the lines of the optimizers."""
+    looks = [(name, look(name)) for name in layout.optimizers]
     return [Line2D([], [], color=of.color, linestyle=of.dashes, label=optimizer_label(name)) for name, of in looks]
 
 
@@ -160,9 +162,8 @@ def _marker_sizes(layout: Layout) -> dict[float, float]:
     return {strength: 6.0 + 4.0 * index / max(1, len(strengths) - 1) for index, strength in enumerate(strengths)}
 
 
-def _free_place(axes: Axes, text: Annotation, taken: Sequence[Bbox]) -> Bbox | None:
+def _free_place(axes: Axes, text: Annotation, taken: Sequence[Bbox], renderer: RendererAgg) -> Bbox | None:
     """Moves a label around its point to where it overlaps nothing; the box it takes, none where there is no room."""
-    renderer = axes.figure.canvas.get_renderer()
     inside = axes.get_window_extent(renderer).padded(2)
     for x, y, side in LABEL_PLACES:
         text.set(position=(x, y), horizontalalignment=side)
@@ -176,7 +177,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[Entry, Estimate, Estimate]]
     """Writes optimizer and strength beside each point, the sparsest first, as far as there is room."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    FigureCanvasAgg(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
     reach = 5 * figure.dpi / 72
     taken: list[Bbox] = []
@@ -196,7 +197,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[Entry, Estimate, Estimate]]
         label = f"{optimizer_label(entry.optimizer)} {number(entry.column.strength)}"
         place = (dead.mean, error.mean)
         text = axes.annotate(label, place, (0, 0), textcoords="offset points", va="center", fontsize=7.5)
-        box = _free_place(axes, text, taken)
+        box = _free_place(axes, text, taken, renderer)
         if box is None:
             text.remove()
         else:
@@ -229,26 +230,29 @@ def draw_tradeoff(axes: Axes, summary: Summary) -> None:
     _label_points(axes, points)
 
 
+def _point(label: str, color: str = NEUTRAL, marker: str = "o", size: float = 7.0) -> Line2D:
+    """A handle for a legend."""
+    return Line2D([], [], color=color, linestyle="", marker=marker, markersize=size, label=label)
+
+
+def key_of_forms(layout: Layout) -> list[Line2D]:
+    """Handles for a legend: the markers of the regularizers' forms."""
+    forms = dict.fromkeys(column.regularizer for column in layout.columns)
+    names = {form: "no regularizer" if form == "none" else REGULARIZERS.get(form, form) for form in forms}
+    return [_point(name, marker=MARKERS.get(form, "X")) for form, name in names.items()]
+
+
 def _key_of_points(layout: Layout) -> list[Line2D]:
     """Handles for a legend: colors of optimizers, markers of forms, sizes of strengths."""
-
-    def handle(label: str, color: str, marker: str, size: float) -> Line2D:
-        return Line2D([], [], color=color, linestyle="", marker=marker, markersize=size, label=label)
-
-    gap = handle(" ", INK, "", 0)
-    forms = dict.fromkeys(column.regularizer for column in layout.columns)
-    sizes = _marker_sizes(layout)
+    gap = _point(" ", size=0)
+    sizes = _marker_sizes(layout).items()
     return [
-        *(handle(optimizer_label(name), look(name).color, "o", 7) for name in layout.optimizers),
+        *(_point(optimizer_label(name), look(name).color) for name in layout.optimizers),
         gap,
-        *(handle(_form_name(form), NEUTRAL, MARKERS.get(form, "X"), 7) for form in forms),
+        *key_of_forms(layout),
         gap,
-        *(handle(f"strength {number(strength)}", NEUTRAL, "s", size) for strength, size in sizes.items()),
+        *(_point(f"strength {number(strength)}", marker="s", size=size) for strength, size in sizes),
     ]
-
-
-def _form_name(form: str) -> str:
-    return "no regularizer" if form == "none" else REGULARIZERS.get(form, form)
 
 
 @in_style
@@ -346,7 +350,7 @@ def _small_multiples(layout: Layout, draw: Callable[[Axes, Column], None], xlabe
                 continue
             axes.set_title("no regularizer" if column.regularizer == "none" else column.label)
             draw(axes, column)
-    handles = _optimizer_handles(layout.optimizers)
+    handles = key_of_lines(layout)
     if len(panels) > 1 and panels[1][0] is None:
         grid[1, 0].legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.05, 0.8), borderaxespad=0)
         grid[0, 0].tick_params(labelbottom=True)

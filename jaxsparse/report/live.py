@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -31,7 +31,7 @@ def _clock(seconds: float | None) -> str:
 
 def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder: Path) -> None:
     """Runs a grid to its end, showing how it goes, and the final table."""
-    console = Console()
+    console = table.console()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
     )

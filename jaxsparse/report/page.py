@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
-from jaxsparse import data, records
-from jaxsparse.config import Run
+from jaxsparse import data, models, records
+from jaxsparse.config import Run, require
 from jaxsparse.data import Description
 from jaxsparse.report import reading, table
+from jaxsparse.report.gallery import Picture
 from jaxsparse.report.table import Summary
-
-INK, PAPER = "#1c2126", "#fdfdfd"
-"""Of text and background in `style.mplstyle`: the page's own colours take their place."""
 
 UNITS: Mapping[str, str] = {
     "optimizer": "",
@@ -41,25 +38,6 @@ UNITS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure of the page."""
-
-    name: str
-    """of its files"""
-    title: str
-    caption: str
-    svg: str | None
-    """none: there was nothing to draw, and the caption says why"""
-
-    @property
-    def inline(self) -> Markup:
-        """The figure as an element of the page, in the page's ink on its paper."""
-        assert self.svg is not None
-        element = self.svg[self.svg.index("<svg") :]
-        return Markup(element.replace(INK, "currentColor").replace(PAPER, "var(--paper)"))  # matplotlib escapes texts
-
-
-@dataclass(frozen=True)
 class Grid:
     """What the page tells of a grid beside the table and the figures."""
 
@@ -70,18 +48,29 @@ class Grid:
     declaration: Mapping[str, Any] | None
     cells: Sequence[Mapping[str, Any]]
     """rows of `records.results`, with the `message` of a failure"""
+    constants: Mapping[str, str]
+    """learning rate at the start and constants by optimizer"""
     versions: Sequence[Mapping[str, str]]
     """different ones among the cells"""
 
     @classmethod
     def read(cls, folder: Path) -> Grid:
-        """Of a grid's folder."""
-        described = {path.parent.name: records.describe(path.parent) for path in sorted(folder.glob("cells/*/run.json"))}
-        cells = [{**row, "message": described[row["cell"]]["message"]} for row in records.results(folder).to_pylist()]
+        """Of a grid's folder.
+
+        Raises:
+          InvalidInput: where its runs are not below `cells`.
+        """
+        described = {
+            path.parent.name: records.describe(path.parent) for path in sorted(folder.glob("cells/*/run.json"))
+        }
+        rows = records.results(folder).to_pylist()
+        require({row["cell"] for row in rows} <= described.keys(), "dir", str(folder), "the folder of a grid")
+        cells = [{**row, "message": described[row["cell"]]["message"]} for row in rows]
         run = records.run_of(next(iter(described.values())))
         known = data.describe(run.data) if run.data in data.names() else None
         versions = {tuple(found["versions"].items()): found["versions"] for found in described.values()}
-        return cls(run, known, table.declaration_of(folder), cells, list(versions.values()))
+        constants = {found["run"]["optimizer"]: _start(found) for found in described.values()}
+        return cls(run, known, table.declaration_of(folder), cells, constants, list(versions.values()))
 
     @property
     def minutes(self) -> float:
@@ -90,28 +79,29 @@ class Grid:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The declaration, or where there is none the first cell's run, as names and values."""
-        declared = self.declaration or {"run": self.run.__dict__}
-        varied = ("optimizer", "regularizer")
-        static = {name: value for name, value in declared["run"].items() if name not in varied}
-        return {name: _text(value) for name, value in {**static, **declared}.items() if name != "run"}
+        """What all cells share and what they vary, as names and values."""
+        told = {
+            "widths": " ".join(map(str, models.widths_of(self.run.model, self.run.width, self.run.widths))),
+            "thresholds": ", ".join(f"{by} {table.number(value)}" for by, value in asdict(self.run.thresholds).items()),
+        }
+        skipped = ("data", "optimizer", "regularizer", "width", "run", "learning_rate", "constants")
+        found = {**asdict(self.run), **(self.declaration or {})}
+        return {name: told.get(name, _text(value)) for name, value in found.items() if name not in skipped}
 
 
 def _text(value: object) -> str:
     """A setting for a reader."""
-    match value:
-        case None | [] | () | "":
-            return "default"
-        case {}:
-            return "default"
-        case float():
-            return table.number(value)
-        case list() | tuple():
-            return " ".join(map(_text, value))
-        case Mapping():
-            return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
-        case _:
-            return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    return table.number(value) if isinstance(value, float) else str(value)
+
+
+def _start(described: Mapping[str, Any]) -> str:
+    """Learning rate and constants of a `run.json`: `1e-3 (b1 0.9, b2 0.99, eps 1e-8)`"""
+    constants = ", ".join(f"{name} {table.number(value)}" for name, value in described["constants"].items())
+    return table.number(described["learning_rate"]) + (f" ({constants})" if constants else "")
 
 
 def cell_text(name: str, value: object) -> str:
@@ -123,13 +113,18 @@ def cell_text(name: str, value: object) -> str:
     return table.number(value) if name in ("strength", "learning_rate") else f"{value:.1f}"
 
 
-def render(grid: Grid, summary: Summary, figures: Sequence[Drawn], command: str, written: datetime) -> str:
+def _unbroken(text: str) -> str:
+    """The text with its quantities kept on one line each."""
+    return text.replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
+
+
+def render(grid: Grid, summary: Summary, pictures: Sequence[Picture], command: str, written: datetime) -> str:
     """The page as HTML.
 
     Args:
       grid: its settings and cells.
       summary: its table.
-      figures: what was drawn.
+      pictures: its figures.
       command: that repeats it.
       written: when.
     """
@@ -146,8 +141,8 @@ def render(grid: Grid, summary: Summary, figures: Sequence[Drawn], command: str,
     return environment.get_template("page.html").render(
         grid=grid,
         summary=summary,
-        sentences=reading.sentences(summary),
-        figures=figures,
+        reading=_unbroken(" ".join(reading.sentences(summary))),
+        pictures=pictures,
         columns=UNITS,
         command=command,
         written=f"{written:%Y-%m-%d %H:%M}",

@@ -25,7 +25,8 @@ def sentences(summary: Summary) -> list[str]:
         return ["No hidden unit is dead by scale in any of the networks: this grid shows no sparsity.", _ended(summary)]
     most = f"The most dead units are found with {_named(entry)}: {dead} % of the hidden units are dead by scale"
     count = sum(found.mean >= NOTICEABLE for _, found in measured)
-    many = f"{count} of {len(measured)} combinations of optimizer and regularizer end with at least {NOTICEABLE:g} %."
+    combinations = f"{len(measured)} combinations of optimizer and regularizer"
+    many = f"{count} of {combinations} have at least {NOTICEABLE:g} % dead units."
     return [f"{most}{_error_of(entry, summary)}.", *_contrasts(entry, summary), many, _ended(summary)]
 
 
@@ -49,12 +50,13 @@ def _contrasts(entry: Entry, summary: Summary) -> list[str]:
     """What the same regularizer does under other optimizers, and its other form under the same optimizer."""
     same = [other for other in summary.flat if other.column == entry.column and other is not entry]
     found = sorted(((other, other.dead) for other in same if other.dead is not None), key=lambda pair: -pair[1].mean)
-    ends = _joined(f"{optimizer_label(other.optimizer)} at {dead} %" for other, dead in found)
-    told = [f"With the same regularizer, {ends}."] if found else []
+    ends = _joined(f"{dead} % with {optimizer_label(other.optimizer)}" for other, dead in found)
+    told = [f"Under the same regularizer it is {ends}."] if found else []
+    name = optimizer_label(entry.optimizer)
     form = Column(OTHER_FORM.get(entry.column.regularizer, ""), entry.column.strength)
     other = summary.find(entry.optimizer, form)
     if other is not None and other.dead is not None:
-        told.append(f"With {form.label} in its place, {optimizer_label(entry.optimizer)} is at {other.dead} %.")
+        told.append(f"With {form.label} in place of {entry.column.label} it is {other.dead} % with {name}.")
     return told
 
 
@@ -67,7 +69,9 @@ def _ended(summary: Summary) -> str:
     told = [f"{count} {what}" for what, count in others.items() if count]
     if not told:
         return f"All {done} networks were trained to the end."
-    return f"{done} of {expected} networks were trained to the end; {_joined(told)}: these are in no mean and no figure."
+    return (
+        f"{done} of {expected} networks were trained to the end; {_joined(told)}: these are in no mean and no figure."
+    )
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +52,9 @@ REGULARIZERS: Mapping[str, str] = {
 """How a form of regularizer is written in a text."""
 
 CAPTION = "dead: |gamma| below the threshold; error: test set; mean ± sample deviation over seeds"
+
+WIDTH = 120
+"""Columns of the output where there is no terminal that says how many it has."""
 
 PLACEHOLDER = "·"
 """Of what is not known yet, or never will be."""
@@ -296,6 +301,11 @@ def _terminal_error(entry: Entry) -> Text:
 
 def _terminal_notes(entry: Entry) -> Text:
     return Text("\n".join(entry.notes) if entry.ended else "", "dim yellow")
+
+
+def console() -> Console:
+    """Where the table is printed: as wide as the terminal, or where there is none (a log, a pipe), wide enough."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def terminal(summary: Summary) -> Table:
