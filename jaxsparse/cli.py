@@ -32,7 +32,7 @@ class Scale:
     widths: tuple[int, ...] = ()
 
 
-EMBEDDED = {"mlp": Scale(epochs=1250, batch=64), "basicnet": Scale(epochs=400, batch=40, widths=(16, 32, 32, 64))}
+EMBEDDED = {"mlp": Scale(epochs=1000, batch=64), "basicnet": Scale(epochs=400, batch=40, widths=(16, 32, 32, 64))}
 POINTS = 25
 """Measurements during a training, where nothing else is said."""
 FIRST_PHASE = 250 / 325
@@ -52,7 +52,7 @@ class Settings:
     widths: tuple[int, ...] = ()
     """units of each hidden layer, instead of the network's own"""
     epochs: int | None = None
-    """passes over the training set [mlp: 1250, basicnet: 400]"""
+    """passes over the training set [mlp: 1000, basicnet: 400]"""
     batch: int | None = None
     """images in a step [mlp: 64, basicnet: 40]"""
     milestones: tuple[int, ...] | None = None

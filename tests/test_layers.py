@@ -37,10 +37,8 @@ GEOMETRIES = {
     "3x3, stride 2": (2, 9, 8, 6, 4, 3, 2, "SAME", 1),
     "3x3, stride 2, padding of PyTorch": (2, 9, 8, 6, 4, 3, 2, ((1, 1), (1, 1)), 1),
     "3x3, stride 2, three channels": (2, 9, 8, 3, 4, 3, 2, "SAME", 1),
-    "1x1": (2, 9, 8, 9, 4, 1, 1, "VALID", 1),
     "1x1, stride 2": (2, 9, 8, 9, 4, 1, 2, "VALID", 1),
     "dilated": (2, 9, 9, 9, 4, 3, 1, "SAME", 2),
-    "dilated, stride 2, few channels": (1, 10, 9, 2, 2, 3, 2, "SAME", 2),
 }
 
 

@@ -1,0 +1,30 @@
+"""Convolution, batch normalisation and max-pooling, written so that they are fast on a CPU too.
+
+Accelerators run `jax.lax` convolutions and their standard gradients well, and there `convolution` is just that. On a
+CPU four things are worth knowing.
+
+**Layout.** XLA:CPU has a fast kernel for one layout only: images [N, H, W, C], kernel [KH, KW, C, D], result
+[N, H, W, D], in HLO's letters `b01f_01io->b01f`. A pass rewrites other layouts to this one, but in the entry
+computation alone (openxla/xla, `xla/service/cpu/conv_canonicalization.cc`; jax issue 12868). The standard gradient
+has other layouts, and inside `jax.lax.scan` it falls back to a naive loop, 35 to 80 times slower. The gradients in
+`convolution` are convolutions in the fast layout, with the transposes outside.
+
+**Fewer multiplications.** A 3x3 convolution with stride 1 is what these networks spend their time in. Winograd's
+algorithm along the columns (`winograd`) needs 6 products where the plain sum needs 12, for the result, for the gradient
+of its input, and for the gradient of the kernel alike; along the rows it stays a plain convolution. (In both dimensions
+it would save a little more, but make the data four times as large in between, not one and a half times.)
+
+**Memory.** What does not fit into the cache costs more than arithmetic, so such work goes by chunks of images, and
+`BatchNorm.rectified` does normalisation, ReLU and pooling with one closed-form gradient that keeps nothing but the
+convolution's output and recomputes the rest.
+
+**Windows.** Max-pooling as the maximum of four strided slices beats a window reduction and its scatter gradient.
+
+Shapes are written as suffixes: N images, H rows, W columns, C channels in, D channels out; KH and KW kernel size.
+"""
+
+from jaxsparse.layers.convolution import Conv, convolution
+from jaxsparse.layers.normalisation import BatchNorm
+from jaxsparse.layers.pooling import max_pool
+
+__all__ = ["BatchNorm", "Conv", "convolution", "max_pool"]
