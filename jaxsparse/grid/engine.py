@@ -6,6 +6,7 @@ of cells by `shard_map`; nothing is communicated. On a CPU every core is a devic
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -30,12 +31,13 @@ def cores() -> int:
 
 
 def use_every_core(devices: int | None = None) -> None:
-    """Makes every core (or as many as given) a device of its own on machines without accelerator; call it before JAX is
-    first used.
+    """Makes every core (or as many as given) a device of its own on machines without accelerator.
 
-    Several one-core trainings are faster than one training on several cores: layers this small do not fill them.
+    Several one-core trainings are faster than one training on several cores: layers this small do not fill them. Once
+    JAX has been used it is too late, and the devices stay what they are.
     """
-    jax.config.update("jax_num_cpu_devices", devices or cores())
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", devices or cores())
 
 
 Compiled = Callable[..., Any]
