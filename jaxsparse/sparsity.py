@@ -227,7 +227,7 @@ def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
 
 def measure(
     model: nnx.Module,
-    batches: Iterable[Any],
+    batches: Iterable[Any] | jax.Array | np.ndarray,
     *,
     thresholds: Thresholds | None = None,
     only: str = "",
@@ -237,8 +237,8 @@ def measure(
 
     Args:
       model: called with one batch; it is put into evaluation mode (a copy: the given one is left as it is).
-      batches: inputs with a leading batch axis, each as the model takes it; the whole training set, for the
-        activation criterion to mean what the paper means.
+      batches: inputs with a leading batch axis, each as the model takes it (or one array, as a single batch); the
+        whole training set, for the activation criterion to mean what the paper means.
       thresholds: of the three criteria; the paper's where not given.
       only: path below which layers count (`"convolutions"`); everything where empty, the output layer too.
       rectifier: the model's activation function, applied to what each layer puts out.
@@ -256,7 +256,7 @@ def measure(
         return activations(nnx.merge(graph, state, copy=True), x, only, rectifier)
 
     largest: dict[str, Any] = {}
-    for batch in batches:
+    for batch in [batches] if hasattr(batches, "shape") else batches:
         found = largest_of(state, jnp.asarray(batch))
         largest = {name: jnp.maximum(value, largest.get(name, value)) for name, value in found.items()}
     require(bool(largest), "batches", "none", "at least one batch")

@@ -108,6 +108,7 @@ def test_other_rectifiers_and_no_normalisation() -> None:
     relu = js.measure(model, [x])
     assert list(np.flatnonzero(relu.dead["activation"]["first"])) == [0]
     assert relu.dead["scale"] == {}
+    np.testing.assert_array_equal(js.measure(model, x).dead["activation"]["first"], relu.dead["activation"]["first"])
     assert np.isnan(relu.percent("scale"))
     leaky = js.measure(model, [x], rectifier=lambda y: nnx.leaky_relu(y, 0.1))
     assert not leaky.dead["activation"]["first"].any()
