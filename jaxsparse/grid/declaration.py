@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -136,13 +135,22 @@ class Declaration:
           InvalidInput: where another declaration is there already, with the differences.
         """
         records.writable(folder)
-        path, text = folder / "grid.json", json.dumps(asdict(self), indent=1)
+        path, ours = folder / "grid.json", asdict(self)
+        text = json.dumps(ours, indent=1)
         if not path.exists():
             require(not any(folder.iterdir()), "out", str(folder), "a new or empty folder, or one of the same grid")
             records.write_text(path, text)
             return
-        differences = difflib.unified_diff(path.read_text(encoding="utf-8").splitlines(), text.splitlines(), n=0)
-        changed = [line for line in differences if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        if changed:
-            shown = " ".join(" ".join(line.split()) for line in changed)
+        theirs, ours = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(json.loads(text))
+        names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+        if names:
+            shown = "; ".join(f"{name} was {theirs.get(name)}, is now {ours.get(name)}" for name in names)
             raise InvalidInput(f"out must be a new folder or one of the same grid, {str(folder)!r} differs: {shown}")
+
+
+def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Innermost names with their values."""
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        found |= _flat(value) if isinstance(value, Mapping) and value else {name: value}
+    return found
