@@ -6,8 +6,9 @@ tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax traini
 print(js.measure(model, batches))                             # any flax.nnx model: which units are dead
 """
 
-from jaxsparse import data, models, optimizers, regularizers, schedules, sparsity, trees
+from jaxsparse import data, dynamics, models, optimizers, regularizers, schedules, sparsity, theory, trees
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.dynamics import simulate
 from jaxsparse.export import load
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
@@ -31,6 +32,7 @@ __all__ = [
     "adamax",
     "amsgrad",
     "data",
+    "dynamics",
     "load",
     "make_train",
     "measure",
@@ -41,6 +43,8 @@ __all__ = [
     "rmsprop",
     "schedules",
     "sgd",
+    "simulate",
     "sparsity",
+    "theory",
     "trees",
 ]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
+import os
 import shlex
 import sys
 from dataclasses import asdict, dataclass, field
@@ -16,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxsparse import bench, data, export, grid, models, records, report, sparsity
+from jaxsparse import bench, data, decay, export, grid, models, records, report, sparsity
 from jaxsparse.config import InvalidInput, Run, Thresholds, require
 from jaxsparse.report import live
 
@@ -200,10 +202,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Bench:
-    """Time the training step that a grid runs."""
+    """Time the training step that a grid runs, or the simulator of single weights."""
 
     what: Annotated[str, tyro.conf.Positional] = "step"
-    """step"""
+    """step or decay; decay takes --rounds, --against and --json only"""
     model: str = "mlp"
     """mlp or basicnet"""
     width: float = 1.0
@@ -225,6 +227,7 @@ class Bench:
 COMMANDS = {
     "grid": Grid,
     "train": Train,
+    "decay": decay.Decay,
     "measure": Measure,
     "report": Report,
     "results": Results,
@@ -275,6 +278,11 @@ def _train(flags: Train, command: str) -> int:
     return _train_grid(declaration, flags.out or Path("runs") / name, command)
 
 
+def _decay(flags: decay.Decay, command: str) -> int:
+    del command
+    return decay.command(flags)
+
+
 def _measure(flags: Measure, command: str) -> int:
     del command
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
@@ -310,16 +318,20 @@ def _data(flags: Data, command: str) -> int:
 
 def _bench(flags: Bench, command: str) -> int:
     del command
-    require(flags.what == "step", "what", flags.what, "step")
-    image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
-    found = bench.step(flags.model, flags.width, image, flags.batch, flags.cells, flags.rounds, flags.against)
-    print(json.dumps(found) if flags.json else "\n".join(f"{name:24}{value}" for name, value in found.items()))
+    require(flags.what in ("step", "decay"), "what", flags.what, "step or decay")
+    if flags.what == "decay":
+        found = bench.decay(flags.rounds, flags.against)
+    else:
+        image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
+        found = bench.step(flags.model, flags.width, image, flags.batch, flags.cells, flags.rounds, flags.against)
+    print(json.dumps(found) if flags.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
     return 0
 
 
 ACTIONS = {
     Grid: _grid,
     Train: _train,
+    decay.Decay: _decay,
     Measure: _measure,
     Report: _report,
     Results: _results,
@@ -329,11 +341,10 @@ ACTIONS = {
 
 
 def _one_line(message: str) -> str:
-    """The first paragraph of tyro's boxed error message."""
-    lines = [line.strip(" │╭╮╰╯─-") for line in message.splitlines()]
-    paragraphs = " ".join(line or "\n" for line in lines).split("\n")
-    told = [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
-    return told[1] if len(told) > 1 else " ".join(told)
+    """The first paragraph of tyro's error message, which comes in a box under a title."""
+    _, *lines = [line.strip(" │╭╮╰╯─-") for line in message.splitlines()]
+    first = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
+    return " ".join(first)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -356,6 +367,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"jaxsparse: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads has enough: `jaxsparse decay --csv | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("jaxsparse: stopped; the same command goes on where it was", file=sys.stderr)
         return 130

@@ -87,7 +87,16 @@ def test_refusal_is_quick(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 15
 
 
-@pytest.mark.parametrize("command", ["", "grid", "train", "measure", "report", "results", "data", "bench"])
+@pytest.mark.parametrize(("flag", "value"), [("--epochs", "many"), ("--strengths", "strong"), ("--seeds", "1.5")])
+def test_what_does_not_parse_is_named(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["grid", flag, value]) == 2
+    told = capsys.readouterr().err
+    assert flag in told
+    assert value in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["", "grid", "train", "decay", "measure", "report", "results", "data", "bench"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert "usage: jaxsparse" in capsys.readouterr().out

@@ -34,8 +34,7 @@ def test_python(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands() -> None:
     named = set(re.findall(r"`jaxsparse (\w+)", README))
-    assert named <= set(COMMANDS)
-    assert named >= set(COMMANDS) - {"decay"}
+    assert named == set(COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:

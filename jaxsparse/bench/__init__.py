@@ -1,5 +1,6 @@
 """Timing of what the project runs, on the machine at hand."""
 
+from jaxsparse.bench.decay import decay
 from jaxsparse.bench.step import step
 
-__all__ = ["step"]
+__all__ = ["decay", "step"]
