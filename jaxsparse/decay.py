@@ -83,12 +83,7 @@ class Plan:
             for name in names:
                 require_choice(flag, name, allowed)
         require_choice("convention", self.convention, optimizers.CONVENTIONS)
-        below_one = "wd" in self.regularizers
-        for strength in self.strengths:
-            fine = math.isfinite(strength) and strength >= 0 and (strength < 1 or not below_one)
-            require(fine, "strengths", strength, "finite numbers >= 0" + (", < 1 for wd" * below_one))
-        regularized = set(self.regularizers) != {"none"}
-        require(not regularized or len(self.strengths) > 0, "strengths", self.strengths, "at least one number")
+        regularizers.require_strengths(self.strengths, self.regularizers)
         for flag in ("optimizers", "regularizers", "strengths"):
             values = getattr(self, flag)
             require(len(set(values)) == len(values), flag, values, "without repetition")

@@ -15,7 +15,8 @@ Every regularizer is a frozen dataclass and a JAX pytree: `strength` may be a fl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -226,6 +227,15 @@ def regularizer(name: str, strength: Scalar) -> Regularizer | None:
     """
     require_choice("regularizer", name, NAMES)
     return _BY_NAME[name](strength)
+
+
+def require_strengths(strengths: Sequence[float], names: Collection[str]) -> None:
+    """Raises `InvalidInput` unless the strengths fit every one of the named regularizers."""
+    require(set(names) <= {"none"} or len(strengths) > 0, "strengths", strengths, "at least one number")
+    below_one = "wd" in names
+    for strength in strengths:
+        fine = math.isfinite(strength) and strength >= 0 and (strength < 1 or not below_one)
+        require(fine, "strengths", strength, "finite numbers >= 0" + (", < 1 for wd" * below_one))
 
 
 def _given(params: Tree) -> Tree:

@@ -13,7 +13,6 @@ over fewer and multiplied, as the names of the fields say.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import statistics
 import subprocess
@@ -28,7 +27,7 @@ import numpy as np
 import optax
 
 from jaxsparse import grid
-from jaxsparse.config import require
+from jaxsparse.bench import arguments
 from jaxsparse.dynamics import simulate
 from jaxsparse.optimizers import adam
 from jaxsparse.regularizers import CoupledL2
@@ -121,10 +120,7 @@ def decay(rounds: int = 7, against: str | None = None) -> dict[str, object]:
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
-    require(rounds >= 1, "rounds", rounds, "a whole number >= 1")
-    require(against in (None, "torch"), "against", against, "torch")
-    found = against is None or importlib.util.find_spec("torch") is not None
-    require(found, "against", against, "an installed library: pip install 'jaxsparse[bench]'")
+    arguments.check(rounds, against)
     grid.use_every_core()
     curves, million = _curves(), _million()
     compiling = _seconds(curves) + _seconds(million)

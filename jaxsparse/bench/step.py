@@ -8,7 +8,6 @@ All are measured in turn, round after round, so that a machine that changes its 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import jax
 from flax import nnx
 
 from jaxsparse import data, grid, models
+from jaxsparse.bench import arguments
 from jaxsparse.config import Hyper, Run, require
 from jaxsparse.data import noise
 from jaxsparse.train import network, steps_per_epoch
@@ -72,9 +72,9 @@ def _cell_seconds(run: Run, cells: int) -> tuple[Callable[[], float], float]:
 
 
 @contextlib.contextmanager
-def _torch_workers(arguments: list[str], processes: int) -> Iterator[Callable[[], float]]:
+def _torch_workers(flags: list[str], processes: int) -> Iterator[Callable[[], float]]:
     """PyTorch loops in processes of their own; the function given measures the seconds of a step and cell."""
-    command = [sys.executable, "-m", "jaxsparse.bench.torch_step", *arguments]
+    command = [sys.executable, "-m", "jaxsparse.bench.torch_step", *flags]
     pipe = subprocess.PIPE
     workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)]
 
@@ -126,10 +126,7 @@ def step(
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
-    require(rounds >= 1, "rounds", rounds, "a whole number >= 1")
-    require(against in (None, "torch"), "against", against, "torch")
-    found = against is None or importlib.util.find_spec("torch") is not None
-    require(found, "against", against, "an installed library: pip install 'jaxsparse[bench]'")
+    arguments.check(rounds, against)
     require(cells is None or cells >= 1, "cells", cells, "a whole number >= 1")
     grid.use_every_core(cells)
     devices = jax.device_count()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -81,11 +80,7 @@ class Declaration:
             require_choice("optimizers", name, optimizers.NAMES)
         for name in self.regularizers:
             require_choice("regularizers", name, regularizers.NAMES)
-        regularized = set(self.regularizers) - {"none"}
-        require(not regularized or len(self.strengths) > 0, "strengths", self.strengths, "at least one number")
-        for strength in self.strengths:
-            fine = math.isfinite(strength) and strength >= 0 and (strength < 1 or "wd" not in regularized)
-            require(fine, "strengths", strength, "finite numbers >= 0" + (", < 1 for wd" * ("wd" in regularized)))
+        regularizers.require_strengths(self.strengths, self.regularizers)
         for field_name in ("optimizers", "regularizers", "strengths", "seeds"):
             values = getattr(self, field_name)
             require(len(set(values)) == len(values), field_name, values, "without repetition")

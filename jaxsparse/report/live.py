@@ -43,13 +43,13 @@ def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder
     with Live(console=console, refresh_per_second=4, transient=True) as screen:
         for last in steps:
             started_with = last.finished if started_with is None else started_with
-            if last.ended or summary.is_empty:
-                summary = table.summarize(folder) if last.finished else summary
             left = _clock(seconds_left(last, started_with))
             names = " ".join(cell.name for cell in last.current) or "compiling"
             done = last.finished + last.share * len(last.current)
             bar.update(task, description=names, total=last.cells, completed=done, left=left)
             if console.is_terminal:
+                if last.finished and (last.ended or summary.is_empty):
+                    summary = table.summarize(folder)
                 screen.update(Group(table.terminal(summary), bar))
             elif time.monotonic() - told > QUIET_SECONDS:
                 told = time.monotonic()
