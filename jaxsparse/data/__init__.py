@@ -1,26 +1,80 @@
 """Data sets: arrays that live on the device, normalised and flipped there.
 
-Each source has a module of its own with a `DESCRIPTION` and a `load()`; this file is their registry.
+Each source has a module of its own; this file is their registry. There are embedded sets, made here, some of whose
+names go on with settings (`shapes-32x32x3-cluttered`), and published ones, which `jaxsparse data prepare` converts from
+their archives once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
-from jaxsparse.config import require_choice
-from jaxsparse.data import digits, noise
+from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.data import (
+    cifar,
+    cluttered,
+    digits,
+    imagenet,
+    mnist,
+    noise,
+    objectnet3d,
+    prepared,
+    preparing,
+    shapes,
+    tinyimagenet,
+)
 from jaxsparse.data.dataset import Dataset, Description, Split, batches_of, preprocess, shuffled
 
-__all__ = ["Dataset", "Description", "Split", "batches_of", "describe", "load", "names", "preprocess", "shuffled"]
+__all__ = [
+    "Dataset",
+    "Description",
+    "Split",
+    "batches_of",
+    "describe",
+    "is_known",
+    "is_ready",
+    "load",
+    "names",
+    "prepare",
+    "preprocess",
+    "require_ready",
+    "shuffled",
+]
 
-_SOURCES: dict[str, tuple[Description, Callable[[], Dataset]]] = {
-    "digits": (digits.DESCRIPTION, digits.load),
-}
+
+class Embedded(Protocol):
+    """A module that makes a data set, or a family of them."""
+
+    def describe(self, name: str) -> Description: ...
+
+    def load(self, name: str) -> Dataset: ...
+
+
+_EMBEDDED: dict[str, Embedded] = {"digits": digits, cluttered.NAME: cluttered, shapes.NAME: shapes}
+_WITH_SETTINGS = (cluttered.NAME, shapes.NAME)
+_MODULES: tuple[preparing.Published, ...] = (mnist, cifar, tinyimagenet, objectnet3d, imagenet)
+_PUBLISHED = {name: module for module in _MODULES for name in module.NAMES}
 
 
 def names() -> tuple[str, ...]:
     """Names of the data sets, for `--data`."""
-    return tuple(_SOURCES)
+    return (*_EMBEDDED, *_PUBLISHED)
+
+
+def _embedded(name: str) -> Embedded | None:
+    """Who makes a set; None for a published one.
+
+    Raises:
+      InvalidInput: for an unknown name.
+    """
+    if name.startswith(noise.PREFIX):
+        return noise
+    for family in _WITH_SETTINGS:
+        if name.startswith(f"{family}-"):
+            return _EMBEDDED[family]
+    require_choice("data", name, names())
+    return _EMBEDDED.get(name)
 
 
 def describe(name: str) -> Description:
@@ -29,19 +83,53 @@ def describe(name: str) -> Description:
     Raises:
       InvalidInput: for an unknown name.
     """
-    if name.startswith(noise.PREFIX):
-        return noise.describe(name)
-    require_choice("data", name, names())
-    return _SOURCES[name][0]
+    embedded = _embedded(name)
+    return prepared.describe(_PUBLISHED[name].official(name)) if embedded is None else embedded.describe(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a data set of this name."""
+    try:
+        describe(name)
+    except InvalidInput:
+        return False
+    return True
+
+
+def is_ready(name: str) -> bool:
+    """Whether a data set is embedded or prepared.
+
+    Raises:
+      InvalidInput: for an unknown name.
+    """
+    return _embedded(name) is not None or prepared.is_there(name)
+
+
+def require_ready(name: str) -> None:
+    """Raises `InvalidInput` unless `load` would find the data set."""
+    require(describe(name).fits, "data", name, "a set that fits on a device")
+    if not is_ready(name):
+        prepared.require_prepared(name)
 
 
 def load(name: str) -> Dataset:
     """The data set's arrays, on the default device.
 
     Raises:
-      InvalidInput: for an unknown name.
+      InvalidInput: for an unknown name, or a set that has to be prepared first or streamed.
     """
-    if name.startswith(noise.PREFIX):
-        return noise.load(name)
-    require_choice("data", name, names())
-    return _SOURCES[name][1]()
+    embedded = _embedded(name)
+    if embedded is not None:
+        return embedded.load(name)
+    require_ready(name)
+    return prepared.load(_PUBLISHED[name].official(name))
+
+
+def prepare(name: str, manual: Path | None, root: Path, unverified: bool) -> Path:
+    """Prepares a published set, see `preparing.prepare`.
+
+    Raises:
+      InvalidInput: for a name of no published set, and what `preparing.prepare` raises.
+    """
+    require_choice("data", name, tuple(_PUBLISHED))
+    return preparing.prepare(name, _PUBLISHED[name], manual, root, unverified)

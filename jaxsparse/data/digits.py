@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.data.dataset import Dataset, Description, Split
+from jaxsparse.data.dataset import Arrays, Dataset, Description, on_device
 
 DESCRIPTION = Description(
     name="digits",
@@ -20,8 +19,8 @@ DESCRIPTION = Description(
 )
 
 
-def load() -> Dataset:
-    """The arrays, on the default device."""
+def splits() -> tuple[Arrays, Arrays]:
+    """Training and test images with their labels."""
     from sklearn.datasets import load_digits  # a second of imports that other data sets do not need
     from sklearn.model_selection import train_test_split
 
@@ -30,11 +29,17 @@ def load() -> Dataset:
     split = train_test_split(
         images, labels.astype(np.int32), test_size=DESCRIPTION.test_size, stratify=labels, random_state=0
     )
-    train_x, test_x, train_y, test_y = map(np.asarray, split)
-    return Dataset(
-        train=Split(jnp.asarray(train_x), jnp.asarray(train_y)),
-        test=Split(jnp.asarray(test_x), jnp.asarray(test_y)),
-        mean=jnp.asarray(train_x.mean((0, 1, 2), dtype=np.float64), jnp.float32),
-        deviation=jnp.asarray(train_x.std((0, 1, 2), dtype=np.float64), jnp.float32),
-        description=DESCRIPTION,
-    )
+    train_images, test_images, train_labels, test_labels = map(np.asarray, split)
+    return (train_images, train_labels), (test_images, test_labels)
+
+
+def describe(name: str) -> Description:
+    """`DESCRIPTION`; there is only one."""
+    del name
+    return DESCRIPTION
+
+
+def load(name: str) -> Dataset:
+    """The arrays, on the default device."""
+    del name
+    return on_device(DESCRIPTION, *splits())
