@@ -63,6 +63,14 @@ class Run:
     """multiplies the network's own widths (> 0)"""
     widths: tuple[int, ...] = ()
     """units per hidden layer; empty: the network's own, times width"""
+    head: tuple[int, ...] | None = None
+    """units of the dense layers before the last one (convolutional networks); none given: the network's own"""
+    activation: str = "relu"
+    """activation function: `layers.ACTIVATIONS`"""
+    slope: float = 0.01
+    """of leaky-relu below zero, in [0, 1)"""
+    initial_beta: float = 0.0
+    """what the biases of all batch normalisations start at (their scales start at 1)"""
     optimizer: str = "adam"
     """update rule"""
     regularizer: str = "none"
@@ -71,6 +79,10 @@ class Run:
     """whose formulas the update rule follows"""
     nesterov: bool = False
     """Nesterov's momentum (sgd only)"""
+    gamma_rate: float = 1.0
+    """learning rate of the scales of batch normalisations, as a multiple (> 0) of that of the other parameters"""
+    beta_rate: float = 1.0
+    """the same of their biases"""
     epochs: int = 2000
     """passes over the training set"""
     batch: int = 64
@@ -81,12 +93,19 @@ class Run:
     """see `milestones`"""
     measure_every: int = 40
     """epochs between two measurements; it must divide `epochs`"""
+    shrink_every: int = 0
+    """epochs between two removals of dead units during training, a multiple of `measure_every`; 0: none is removed"""
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
         positive = "a finite number > 0"
         require(math.isfinite(self.width) and self.width > 0, "width", self.width, positive)
         require(all(width >= 1 for width in self.widths), "widths", self.widths, "whole numbers >= 1")
+        require(all(units >= 1 for units in self.head or ()), "head", self.head, "whole numbers >= 1")
+        require(0 <= self.slope < 1, "slope", self.slope, "in [0, 1)")
+        require(math.isfinite(self.initial_beta), "initial-beta", self.initial_beta, "a finite number")
+        for name, rate in (("gamma-rate", self.gamma_rate), ("beta-rate", self.beta_rate)):
+            require(math.isfinite(rate) and rate > 0, name, rate, positive)
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number >= 1")
         require(self.batch >= 1, "batch", self.batch, "a whole number >= 1")
         require(math.isfinite(self.factor) and 0 < self.factor <= 1, "factor", self.factor, "in (0, 1]")
@@ -95,6 +114,8 @@ class Run:
         require(inside and rising, "milestones", self.milestones, f"rising epochs between 1 and {self.epochs - 1}")
         divides = self.measure_every >= 1 and self.epochs % self.measure_every == 0
         require(divides, "measure-every", self.measure_every, f"a divisor of epochs ({self.epochs})")
+        fits = self.shrink_every >= 0 and self.shrink_every % self.measure_every == 0
+        require(fits, "shrink-every", self.shrink_every, f"0 or a multiple of measure-every ({self.measure_every})")
 
     @property
     def points(self) -> int:

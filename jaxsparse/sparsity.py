@@ -12,6 +12,7 @@ A *unit* is an output of a dense layer or a channel of a convolution, with the n
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -106,13 +107,20 @@ def layers(model: nnx.Module, only: str = "") -> list[Layer]:
     return sorted(chosen, key=lambda layer: [str(part).zfill(4) for part in layer.path])
 
 
-def _largest(captured: Any, path: Path, rectifier: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """Largest |activation| per unit of what a module put out, however often and by whichever method it was called."""
+def _outputs_of(captured: Any, path: Path) -> list[jax.Array]:
+    """What a module put out, a `[n, .., units]` for each call."""
     node = nnx.to_pure_dict(captured)
     for part in path:
         node = node[part]
-    outputs = [leaf for leaf in jax.tree.leaves(node) if leaf.ndim >= 2]
-    return jnp.stack([abs(rectifier(out)).max(tuple(range(out.ndim - 1))) for out in outputs]).max(0)
+    called = node.get("__call__", node)  # other methods may go through it, and do more
+    return [leaf for leaf in jax.tree.leaves(called) if leaf.ndim >= 2]
+
+
+def outputs(model: nnx.Module, x: jax.Array, only: str = "") -> dict[str, list[jax.Array]]:
+    """What goes into each layer's activation function over a batch `x`, a `[n, .., units]` for each call: what its
+    normalisation puts out (without one, its linear map)."""
+    _, captured = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
+    return {layer.name: _outputs_of(captured, layer.output) for layer in layers(model, only)}
 
 
 def activations(
@@ -122,12 +130,16 @@ def activations(
 
     The activation is `rectifier` of what the layer's normalisation (or, without one, its linear map) puts out.
     """
-    _, captured = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
-    return {layer.name: _largest(captured, layer.output, rectifier) for layer in layers(model, only)}
+
+    def largest(calls: list[jax.Array]) -> jax.Array:
+        return jnp.stack([abs(rectifier(out)).max(tuple(range(out.ndim - 1))) for out in calls]).max(0)
+
+    return {name: largest(calls) for name, calls in outputs(model, x, only).items()}
 
 
 def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -> dict[str, Units]:
-    """Magnitudes of each layer's units, given the largest activations (empty: not looked at)."""
+    """Magnitudes of each layer's units, given the largest activations (empty: not looked at); in order of the layers,
+    which a plain dict loses on its way through a compiled function."""
 
     def of(layer: Layer) -> Units:
         norm: Any = layer.norm
@@ -140,7 +152,7 @@ def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -
             norm=None if kernel is None else jnp.sqrt((kernel**2).sum(tuple(range(kernel.ndim - 1)))),
         )
 
-    return {layer.name: of(layer) for layer in layers(model, only)}
+    return OrderedDict((layer.name, of(layer)) for layer in layers(model, only))
 
 
 def silence(model: nnx.Module, dead: Mapping[str, jax.Array]) -> nnx.Module:
@@ -158,13 +170,16 @@ def silence(model: nnx.Module, dead: Mapping[str, jax.Array]) -> nnx.Module:
     return copy
 
 
-def observe(model: nnx.Module, data: Dataset, only: str = "") -> dict[str, Units]:
-    """Magnitudes of each layer's units, activations taken over the whole training set; traceable."""
+def observe(
+    model: nnx.Module, data: Dataset, only: str = "", rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+) -> dict[str, Units]:
+    """Magnitudes of each layer's units, activations (by the model's `rectifier`) taken over the whole training set;
+    traceable."""
     batches, _ = batches_of(data.train, min(EVALUATION_BATCH, len(data.train)))
     graph, state = nnx.split(model)
 
     def largest(images: jax.Array) -> dict[str, jax.Array]:
-        return activations(nnx.merge(graph, state, copy=True), preprocess(data, images), only)
+        return activations(nnx.merge(graph, state, copy=True), preprocess(data, images), only, rectifier)
 
     return units(model, jax.tree.map(lambda a: a.max(0), jax.lax.map(largest, batches.images)), only)
 
@@ -179,11 +194,14 @@ class Observation:
     """percent, with the units that are dead by scale (without a scale: by norm) zeroed explicitly"""
 
 
-def observation(thresholds: Thresholds, only: str) -> Callable[[nnx.Module, Dataset], Observation]:
-    """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units."""
+def observation(
+    thresholds: Thresholds, only: str, rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+) -> Callable[[nnx.Module, Dataset], Observation]:
+    """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units;
+    `rectifier` is the model's activation function."""
 
     def measure(model: nnx.Module, data: Dataset) -> Observation:
-        seen = observe(model, data, only)
+        seen = observe(model, data, only, rectifier)
         dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
         chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
         _, error = evaluate(silence(model, chosen), data, data.test)

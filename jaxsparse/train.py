@@ -24,7 +24,7 @@ from jaxsparse import models, optimizers, regularizers, schedules
 from jaxsparse.config import Hyper, Run, require
 from jaxsparse.data import Dataset, Description, describe, preprocess, shuffled
 from jaxsparse.losses import cross_entropy, evaluate
-from jaxsparse.trees import Tree
+from jaxsparse.trees import Kind, Tree, kinds
 
 Measure = Callable[[nnx.Module, Dataset], Tree]
 """What is measured at the end of an interval: a pytree of arrays from a model (in evaluation mode) and the data."""
@@ -87,17 +87,37 @@ class Training:
         return State(params, stats, self.transformation(hyper).init(params), jnp.zeros((), jnp.int32))
 
     def transformation(self, hyper: Hyper) -> optax.GradientTransformation:
-        """The update rule of this run with the given (perhaps traced) hyperparameters."""
+        """The update rule of this run with the given (perhaps traced) hyperparameters.
+
+        With rates of their own, scales and biases of the normalisations are updated as groups beside the rest, each at
+        its multiple of the learning rate. That scales AdamW's decay too (`wd-lr`), as it does in PyTorch, but not `wd`,
+        whose share `strength * lr_t / lr_0` is the same in all groups.
+        """
         run = self.run
         steps = steps_per_epoch(run, self.description)
-        return optimizers.optimizer(
-            run.optimizer,
-            schedules.step_decay(hyper.learning_rate, run.milestones, run.factor, steps),
-            regularizer=regularizers.regularizer(run.regularizer, hyper.strength),
-            convention=run.convention,
-            **({"nesterov": True} if run.nesterov else {}),
-            **hyper.constants,
-        )
+        schedule = schedules.step_decay(hyper.learning_rate, run.milestones, run.factor, steps)
+        regularizer = regularizers.regularizer(run.regularizer, hyper.strength)
+
+        def rule(rate: float, regularizer: regularizers.Regularizer | None) -> optax.GradientTransformation:
+            return optimizers.optimizer(
+                run.optimizer,
+                schedule if rate == 1 else lambda count: rate * schedule(count),
+                regularizer=regularizer,
+                convention=run.convention,
+                **({"nesterov": True} if run.nesterov else {}),
+                **hyper.constants,
+            )
+
+        rates = {Kind.SCALE: run.gamma_rate, Kind.SHIFT: run.beta_rate}
+        if set(rates.values()) == {1.0}:
+            return rule(1.0, regularizer)
+
+        def grouped(regularizer: regularizers.DecoupledDecay | None) -> optax.GradientTransformation:
+            return optax.partition({kind: rule(rates.get(kind, 1.0), regularizer) for kind in Kind}, kinds)
+
+        if regularizer is None or isinstance(regularizer, regularizers.DecoupledDecay):
+            return grouped(regularizer)
+        return optax.chain(regularizer.transformation(), grouped(None))  # a penalty on one kind wants the whole tree
 
     def advance(self, hyper: Hyper, key: jax.Array, data: Dataset, state: State) -> tuple[State, jax.Array]:
         """Trains for `measure_every` epochs; also gives each epoch's mean loss `[measure_every]`."""
@@ -145,14 +165,17 @@ class Training:
         return jax.lax.scan(interval, self.init(hyper, *self.start(key)), length=self.run.points)
 
 
-def network(run: Run, key: jax.Array) -> models.Network:
-    """The untrained network of a run."""
+def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> models.Network:
+    """The untrained network of a run; with `widths`, of as many units in each layer, which may be none."""
     description = describe(run.data)
     return models.build(
         run.model,
         shape=description.shape,
         classes=description.classes,
-        widths=models.widths_of(run.model, run.width, run.widths),
+        widths=models.widths_of(run.model, run.width, run.widths) if widths is None else widths,
+        head=run.head,
+        activation=models.activation_of(run),
+        initial_beta=run.initial_beta,
         rngs=nnx.Rngs(key),
     )
 

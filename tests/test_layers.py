@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 from jax.test_util import check_grads
 
 from jaxsparse import layers
+from jaxsparse.config import InvalidInput
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -37,6 +38,7 @@ GEOMETRIES = {
     "3x3, stride 2": (2, 9, 8, 6, 4, 3, 2, "SAME", 1),
     "3x3, stride 2, padding of PyTorch": (2, 9, 8, 6, 4, 3, 2, ((1, 1), (1, 1)), 1),
     "3x3, stride 2, three channels": (2, 9, 8, 3, 4, 3, 2, "SAME", 1),
+    "1x1": (2, 9, 8, 9, 4, 1, 1, "SAME", 1),
     "1x1, stride 2": (2, 9, 8, 9, 4, 1, 2, "VALID", 1),
     "dilated": (2, 9, 9, 9, 4, 3, 1, "SAME", 2),
 }
@@ -173,7 +175,7 @@ class Network(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for conv, normalisation in zip(self.convolutions, self.normalisations, strict=True):
-            x = normalisation.rectified(conv(x), pool=conv.kernel_size == (5, 5))
+            x = normalisation.activated(conv(x), pool=conv.kernel_size == (5, 5))
         return x
 
 
@@ -269,6 +271,39 @@ def test_one_network_per_device() -> None:
         assert_close(own, compiled_training(layers.convolution)(start, x), 1e-4)
 
 
+# ----------------------------------------------------------------------------------------------- activation functions
+
+FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky-relu": lambda x: np.where(x > 0, x, 0.2 * x),
+    "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
+    "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
+
+
+@pytest.mark.parametrize("name", layers.ACTIVATIONS)
+def test_activations_are_their_formulas(name: str) -> None:
+    with jax.enable_x64(True):
+        x = draw(1, 200) * 3
+        function = layers.activation(name, 0.2)
+        np.testing.assert_allclose(function(x), FORMULAS[name](np.asarray(x)), rtol=1e-12, atol=1e-14)
+        slopes = (FORMULAS[name](np.asarray(x) + 1e-6) - FORMULAS[name](np.asarray(x) - 1e-6)) / 2e-6
+        np.testing.assert_allclose(jax.vmap(jax.grad(function))(x), slopes, rtol=1e-6, atol=1e-8)
+
+
+def test_derivative_of_a_rectifier_at_zero_is_its_slope() -> None:
+    for slope in (0.0, 0.3):
+        assert jax.grad(layers.Rectifier(slope))(0.0) == pytest.approx(slope)
+
+
+def test_unknown_activations_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="activation must be one of relu leaky-relu elu tanh sigmoid, got 'swish'"):
+        layers.activation("swish")
+    with pytest.raises(InvalidInput, match=r"slope must be in \[0, 1\), got 1.0"):
+        layers.activation("leaky-relu", 1.0)
+
+
 # ------------------------------------------------------------------------------------------------------ max-pooling
 
 
@@ -317,13 +352,22 @@ def apply(method: str, **options: Any) -> Callable[..., jax.Array]:
     return lambda x, scale, bias: getattr(layer_with(scale, bias), method)(x, **options)
 
 
+def leaky(x: jax.Array) -> jax.Array:
+    return jnp.where(x > 0, x, 0.1 * x)
+
+
+LEAKY = layers.Rectifier(0.1)
 FORMS = {
     "plain": (apply("__call__"), normalised),
-    "rectified": (apply("rectified"), lambda *a: jax.nn.relu(normalised(*a))),
-    "pooled": (apply("rectified", pool=True), lambda *a: windows(jax.nn.relu(normalised(*a)))),
+    "rectified": (apply("activated"), lambda *a: jax.nn.relu(normalised(*a))),
+    "leaky": (apply("activated", activation=LEAKY), lambda *a: leaky(normalised(*a))),
+    "tanh": (apply("activated", activation=jnp.tanh), lambda *a: jnp.tanh(normalised(*a))),
+    "pooled": (apply("activated", pool=True), lambda *a: windows(jax.nn.relu(normalised(*a)))),
+    "leaky, pooled": (apply("activated", activation=LEAKY, pool=True), lambda *a: windows(leaky(normalised(*a)))),
+    "tanh, pooled": (apply("activated", activation=jnp.tanh, pool=True), lambda *a: windows(jnp.tanh(normalised(*a)))),
 }
 SHAPES = [(3, 5, 6, 4), (1, 4, 4, 4), (7, 4)]
-CASES = [(form, shape) for form in FORMS for shape in SHAPES if form != "pooled" or len(shape) == 4]
+CASES = [(form, shape) for form in FORMS for shape in SHAPES if "pooled" not in form or len(shape) == 4]
 
 
 @pytest.mark.parametrize(("form", "shape"), CASES)
@@ -342,29 +386,32 @@ def test_normalisation_against_finite_differences(form: str) -> None:
         check_grads(jax.jit(FORMS[form][0]), arguments, order=1, modes=["rev"], atol=1e-6, rtol=1e-6, eps=1e-6)
 
 
+@pytest.mark.parametrize("activation", [layers.RELU, LEAKY, jax.nn.elu], ids=["relu", "leaky", "elu"])
 @pytest.mark.parametrize("pool", [False, True])
-def test_rectified_is_normalise_rectify_pool(pool: bool) -> None:
+def test_activated_is_normalise_activate_pool(pool: bool, activation: layers.Activation) -> None:
     x, fused, apart = draw(1, 4, 6, 8, 5).astype(jnp.float32), *(layers.BatchNorm(5, rngs=nnx.Rngs(0)) for _ in "ab")
-    expected = nnx.relu(apart(x))
-    assert_close(fused.rectified(x, pool=pool), layers.max_pool(expected) if pool else expected, 1e-6)
+    expected = activation(apart(x))
+    assert_close(fused.activated(x, activation, pool=pool), layers.max_pool(expected) if pool else expected, 1e-6)
     assert_close(nnx.state(fused), nnx.state(apart), 1e-6)
     for layer in (fused, apart):
         layer.eval()
-    expected = nnx.relu(apart(x))
-    np.testing.assert_array_equal(fused.rectified(x, pool=pool), layers.max_pool(expected) if pool else expected)
+    expected = activation(apart(x))
+    np.testing.assert_array_equal(
+        fused.activated(x, activation, pool=pool), layers.max_pool(expected) if pool else expected
+    )
 
 
 def test_dead_channel_sends_its_gradient_to_the_first_pixel() -> None:
     """Scale zero makes all pixels of a window equal; the gradient of the scale then sees the first of each."""
     with jax.enable_x64(True):
         x = draw(1, 2, 4, 4, 1)
-        _, _, gradient, _ = with_gradients(apply("rectified", pool=True), x, jnp.zeros(1), jnp.ones(1))
+        _, _, gradient, _ = with_gradients(apply("activated", pool=True), x, jnp.zeros(1), jnp.ones(1))
         firsts = normalised(x, jnp.ones(1), jnp.zeros(1))[:, ::2, ::2]
         np.testing.assert_allclose(gradient[0], (firsts * draw(3, *firsts.shape)).sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (2, 4, 4, 3)])
-@pytest.mark.parametrize("method", ["__call__", "rectified"])
+@pytest.mark.parametrize("method", ["__call__", "activated"])
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_running_statistics(shape: tuple[int, ...], method: str, unbiased: bool) -> None:
     """As PyTorch writes them (unbiased), or flax (biased): n / (n - 1) between them."""
@@ -396,10 +443,10 @@ def test_statistics_of_bfloat16_are_float32() -> None:
     """And far from zero they do not cancel: mean 100, deviation 1."""
     x = (draw(1, 64, 8, 8, 2) + 100).astype(jnp.float32)
     layer = layers.BatchNorm(2, momentum=0.0, unbiased=False, rngs=nnx.Rngs(0))
-    layer.rectified(x)
+    layer.activated(x)
     assert_close(layer.var[...], np.asarray(x, np.float64).var((0, 1, 2)), 1e-5)
     half = x.astype(jnp.bfloat16)
-    assert layer.rectified(half).dtype == layer(half).dtype == jnp.bfloat16
+    assert layer.activated(half).dtype == layer(half).dtype == jnp.bfloat16
     assert layer.var[...].dtype == jnp.float32
     assert_close(layer.var[...], np.asarray(half, np.float64).var((0, 1, 2)), 1e-5)
 

@@ -1,5 +1,7 @@
 """Dead units against naive loops, on our networks and on networks of somebody else."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import data, models, sparsity
-from jaxsparse.config import InvalidInput, Thresholds
+from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.train import network
 
 
 class Flat(nnx.Module):
@@ -50,7 +53,7 @@ def kill(model: models.Network) -> models.Network:
     return model
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", ["mlp", "basicnet", "vgg-11"])
 def test_against_a_loop(name: str) -> None:
     dataset = data.load("digits")
     rngs = nnx.Rngs(0)
@@ -116,7 +119,28 @@ def test_other_rectifiers_and_no_normalisation() -> None:
     np.testing.assert_allclose(leaky.units["first"].activation, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", models.names())
+def test_layers_keep_their_order() -> None:
+    """Through a compiled function too, where layer 10 must not come before layer 2."""
+    model = models.MLP(3, shape=(2,), widths=tuple(range(1, 13)), rngs=nnx.Rngs(0))
+    found = jax.jit(lambda: sparsity.units(model, {}, "hidden"))()
+    assert list(found) == [f"hidden/{number}" for number in range(12)]
+    assert [len(layer) for layer in sparsity.judge(found, Thresholds()).units.values()] == list(range(1, 13))
+
+
+def test_training_measures_with_the_networks_own_activation() -> None:
+    """A unit that ReLU would kill is alive in a leaky network, and puts out a tenth of its input."""
+    dataset, run = data.load("digits"), Run(widths=(4,), activation="leaky-relu", slope=0.1)
+    model: Any = network(run, jax.random.key(0))
+    model.hidden[0].norm.bias[...] = jnp.array([-1e3, 0.0, 0.0, 0.0])
+    model.eval()
+    seen = sparsity.observation(Thresholds(), "hidden", models.activation_of(run))(model, dataset).units["hidden/0"]
+    images = data.preprocess(dataset, dataset.train.images).reshape(-1, 64)
+    expected = abs(np.asarray(model.hidden[0](images))).max(0)
+    np.testing.assert_allclose(seen.activation, expected, rtol=1e-5)
+    assert float(seen.activation[0]) == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["mlp", "basicnet", "vgg-11"])
 def test_silenced_units_put_out_zero_and_only_they(name: str) -> None:
     model = models.build(name, shape=(8, 8, 1), classes=10, widths=(6, 5), rngs=nnx.Rngs(1))
     blocks = model.hidden if isinstance(model, models.MLP) else model.convolutions

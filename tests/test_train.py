@@ -149,6 +149,62 @@ def test_hyperparameters_are_traced() -> None:
     assert len(found) == 10
 
 
+class NumpyGroup:
+    """Adam on one parameter, with a multiple of the learning rate and one of four regularizers."""
+
+    def __init__(self, weight: np.ndarray, multiple: float, regularizer: str, strength: float, scale: bool):
+        self.weight, self.multiple, self.strength = weight, multiple, strength
+        self.regularizer = regularizer if scale or regularizer != "bn-l1" else "none"
+        self.first, self.second, self.count = np.zeros_like(weight), np.zeros_like(weight), 0
+
+    def step(self, gradient: np.ndarray, rate: float, first_rate: float) -> None:
+        if self.regularizer == "l2":
+            gradient = gradient + self.strength * self.weight
+        if self.regularizer == "bn-l1":
+            gradient = gradient + self.strength * np.sign(self.weight)
+        self.count += 1
+        self.first = 0.9 * self.first + 0.1 * gradient
+        self.second = 0.99 * self.second + 0.01 * gradient**2
+        mean, square = self.first / (1 - 0.9**self.count), self.second / (1 - 0.99**self.count)
+        stepped = self.weight - self.multiple * rate * mean / (np.sqrt(square) + 1e-8)
+        if self.regularizer == "wd":
+            stepped = (1 - self.strength * rate / first_rate) * stepped
+        if self.regularizer == "wd-lr":
+            stepped = stepped - self.multiple * rate * self.strength * self.weight
+        self.weight = stepped
+
+
+@pytest.mark.parametrize("regularizer", ["none", "l2", "wd", "wd-lr", "bn-l1"])
+def test_gamma_and_beta_at_rates_of_their_own(regularizer: str) -> None:
+    run = replace(RUN, regularizer=regularizer, epochs=6, milestones=(3,), batch=1437, gamma_rate=0.1, beta_rate=3.0)
+    multiples = {"linear/kernel": 1.0, "norm/scale": 0.1, "norm/bias": 3.0, "head/bias": 1.0}
+    random = np.random.default_rng(0)
+    groups = {
+        name: NumpyGroup(random.normal(size=4), multiple, regularizer, 0.02, name == "norm/scale")
+        for name, multiple in multiples.items()
+    }
+
+    def nested(leaves: dict[str, np.ndarray]) -> dict[str, dict[str, jax.Array]]:
+        tree: dict[str, dict[str, jax.Array]] = {}
+        for name, leaf in leaves.items():
+            module, parameter = name.split("/")
+            tree.setdefault(module, {})[parameter] = jnp.asarray(leaf)
+        return tree
+
+    with jax.enable_x64(True):
+        rule = make_train(run).transformation(replace(HYPER, strength=0.02))
+        params = nested({name: group.weight for name, group in groups.items()})
+        state = rule.init(params)
+        for step in range(6):
+            gradients = {name: random.normal(size=4) for name in groups}
+            updates, state = rule.update(nested(gradients), state, params)
+            params = optax.apply_updates(params, updates)
+            for name, group in groups.items():
+                group.step(gradients[name], 1e-2 * 0.1 ** (step >= 3), 1e-2)
+        for name, leaf in trees.flatten(params).items():
+            np.testing.assert_allclose(leaf, groups[name].weight, rtol=1e-12, err_msg=name)
+
+
 def test_measure_sees_the_network_in_evaluation_mode() -> None:
     def measure(model, dataset):
         one = data.preprocess(dataset, dataset.test.images[:1])

@@ -127,6 +127,7 @@ def step(
       InvalidInput: naming the field and the allowed values.
     """
     arguments.check(rounds, against)
+    require(not against or model in ("mlp", "basicnet"), "against", against, f"left out for {model}")
     require(cells is None or cells >= 1, "cells", cells, "a whole number >= 1")
     grid.use_every_core(cells)
     devices = jax.device_count()

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and max-pooling, written so that they are fast on a CPU too.
+"""Convolution, batch normalisation, activation functions and max-pooling, written so that they are fast on a CPU too.
 
 Accelerators run `jax.lax` convolutions and their standard gradients well, and there `convolution` is just that. On a
 CPU four things are worth knowing.
@@ -15,7 +15,7 @@ of its input, and for the gradient of the kernel alike; along the rows it stays 
 it would save a little more, but make the data four times as large in between, not one and a half times.)
 
 **Memory.** What does not fit into the cache costs more than arithmetic, so such work goes by chunks of images, and
-`BatchNorm.rectified` does normalisation, ReLU and pooling with one closed-form gradient that keeps nothing but the
+`BatchNorm.activated` does normalisation, rectifier and pooling with one closed-form gradient that keeps nothing but the
 convolution's output and recomputes the rest.
 
 **Windows.** Max-pooling as the maximum of four strided slices beats a window reduction and its scatter gradient.
@@ -23,8 +23,19 @@ convolution's output and recomputes the rest.
 Shapes are written as suffixes: N images, H rows, W columns, C channels in, D channels out; KH and KW kernel size.
 """
 
+from jaxsparse.layers.activations import ACTIVATIONS, Activation, Rectifier, activation
 from jaxsparse.layers.convolution import Conv, convolution
-from jaxsparse.layers.normalisation import BatchNorm
+from jaxsparse.layers.normalisation import RELU, BatchNorm
 from jaxsparse.layers.pooling import max_pool
 
-__all__ = ["BatchNorm", "Conv", "convolution", "max_pool"]
+__all__ = [
+    "ACTIVATIONS",
+    "RELU",
+    "Activation",
+    "BatchNorm",
+    "Conv",
+    "Rectifier",
+    "activation",
+    "convolution",
+    "max_pool",
+]

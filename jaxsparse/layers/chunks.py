@@ -21,7 +21,8 @@ def _chunk(images: jax.Array) -> int:
 
 def map_chunks(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
     """function(images), chunk by chunk."""
-    chunks = images.reshape(-1, _chunk(images), *images.shape[1:])
+    chunk = _chunk(images)
+    chunks = images.reshape(len(images) // chunk, chunk, *images.shape[1:])
     return lax.collapse(lax.map(function, chunks), 0, 2)
 
 
@@ -30,5 +31,5 @@ def sum_chunks(
 ) -> jax.Array:
     """start + function(x, g), chunk by chunk."""
     chunk = _chunk(x_NHWC)
-    chunks = tuple(images.reshape(-1, chunk, *images.shape[1:]) for images in (x_NHWC, g_NHWD))
+    chunks = tuple(images.reshape(len(images) // chunk, chunk, *images.shape[1:]) for images in (x_NHWC, g_NHWD))
     return lax.scan(lambda total, pair: (total + function(*pair), None), start, chunks)[0]

@@ -1,4 +1,4 @@
-"""Batch normalisation, alone and with the ReLU and the max-pool that follow it, with one closed-form gradient."""
+"""Batch normalisation, alone and with what follows it: for rectifiers and max-pooling with one closed-form gradient."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from jaxsparse.layers.activations import Activation, Rectifier
 from jaxsparse.layers.direct import vary_alike
 from jaxsparse.layers.pooling import first_maximum, max_pool, spread_corners, window_corners
+
+RELU = Rectifier()
 
 
 class Statistics(NamedTuple):
@@ -36,29 +39,36 @@ def _affine(x: jax.Array, statistics: Statistics, scale: jax.Array, bias: jax.Ar
     return (x - statistics.mean[channels]) * factor[channels] + bias[channels]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _rectify(x: jax.Array, slope: float, y: jax.Array) -> jax.Array:
+    """y where x is positive, slope * y elsewhere."""
+    return jnp.where(x > 0, y, slope * y if slope else 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _rectified(
-    epsilon: float, pool: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
+    epsilon: float, slope: float, pool: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, Statistics]:
-    return _rectified_forward(epsilon, pool, x, scale, bias)[0]
+    return _rectified_forward(epsilon, slope, pool, x, scale, bias)[0]
 
 
 def _rectified_forward(
-    epsilon: float, pool: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
+    epsilon: float, slope: float, pool: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[tuple[jax.Array, Statistics], tuple[jax.Array, ...]]:
+    """A rectifier never falls, so the maximum is taken first, which leaves it a quarter to do."""
     statistics = _statistics(x)
     z = _affine(x, statistics, scale, bias, epsilon)
-    y = jnp.maximum(max_pool(z) if pool else z, 0).astype(x.dtype)
+    z = max_pool(z) if pool else z
+    y = jnp.maximum(z, slope * z if slope else 0).astype(x.dtype)
     return (lax.optimization_barrier(y), statistics), (x, scale, bias, *statistics)
 
 
 def _rectified_backward(
-    epsilon: float, pool: bool, kept: tuple[jax.Array, ...], gradients: tuple[jax.Array, Statistics]
+    epsilon: float, slope: float, pool: bool, kept: tuple[jax.Array, ...], gradients: tuple[jax.Array, Statistics]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Ioffe and Szegedy 2015, section 3, with the mask of ReLU in it.
+    """Ioffe and Szegedy 2015, section 3, with the derivative of the rectifier in it.
 
-    With x^ = (x - mean) / deviation, g the gradient where the output is positive and 0 elsewhere, M values a channel:
-    dbias = sum g,  dscale = sum g x^,  dx = scale / deviation * (g - dbias / M - x^ dscale / M).
+    With x^ = (x - mean) / deviation, g the gradient where the output is positive and slope times it elsewhere, M values
+    a channel: dbias = sum g,  dscale = sum g x^,  dx = scale / deviation * (g - dbias / M - x^ dscale / M).
     """
     x, scale, bias, mean, variance = kept
     g = gradients[0].astype(mean.dtype)
@@ -69,14 +79,14 @@ def _rectified_backward(
     if pool:
         corners = window_corners(z)
         maximum = functools.reduce(jnp.maximum, corners)
-        g = jnp.where(maximum > 0, g, 0)
+        g = _rectify(maximum, slope, g)
         masks = first_maximum(corners, maximum)
         x_chosen = sum(jnp.where(mask, corner, 0) for mask, corner in zip(masks, window_corners(x), strict=True))
         g, product = lax.optimization_barrier((g, g * (x_chosen - mean[channels]) * inverse[channels]))
         dscale, dbias = product.sum(axes), g.sum(axes)
         g = spread_corners([jnp.where(mask, g, 0) for mask in masks], x.shape)
     else:
-        g = jnp.where(z > 0, g, 0)
+        g = _rectify(z, slope, g)
         dscale, dbias = (g * (x - mean[channels]) * inverse[channels]).sum(axes), g.sum(axes)
     count = x.size // x.shape[-1]
     normalised = (x - mean[channels]) * inverse[channels]
@@ -152,19 +162,29 @@ class BatchNorm(nnx.BatchNorm):
             self._follow(statistics, x.size // x.shape[-1])
         return _affine(x, statistics, *self._parameters(), self.epsilon).astype(self.dtype or x.dtype)
 
-    def rectified(self, x: jax.Array, *, pool: bool = False, use_running_average: bool | None = None) -> jax.Array:
-        """relu(self(x)), then `max_pool` if asked; in training with one closed-form gradient for all of it.
+    def activated(
+        self,
+        x: jax.Array,
+        activation: Activation = RELU,
+        *,
+        pool: bool = False,
+        use_running_average: bool | None = None,
+    ) -> jax.Array:
+        """activation(self(x)), then `max_pool` if asked; with a rectifier, in training one closed-form gradient for
+        all of it.
 
         Args:
           x: [N, C] or [N, H, W, C]; the latter if `pool`.
+          activation: of each number on its own.
 
         Returns:
           Like x, with half the height and width if `pool`.
         """
-        if self._evaluates(use_running_average):
-            y = nnx.relu(self(x, use_running_average))
+        if self._evaluates(use_running_average) or not isinstance(activation, Rectifier):
+            y = activation(self(x, use_running_average))
             return max_pool(y) if pool else y
-        outputs: tuple[jax.Array, Statistics] = _rectified(self.epsilon, pool, *vary_alike(x, *self._parameters()))
+        arguments = vary_alike(x, *self._parameters())
+        outputs: tuple[jax.Array, Statistics] = _rectified(self.epsilon, activation.slope, pool, *arguments)
         y, statistics = outputs
         self._follow(statistics, x.size // x.shape[-1])
         return y.astype(self.dtype or x.dtype)

@@ -39,4 +39,6 @@ def patch_product(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.
     KH, KW, _, D = k_KKCD.shape
     height, width = _output_size(geometry, x_NHWC, k_KKCD)
     patches = _patches(geometry, x_NHWC, height, width, KH, KW)
-    return lax.dot(patches, k_KKCD.reshape(-1, D), precision=precision).reshape(-1, height, width, D)
+    return lax.dot(patches, k_KKCD.reshape(patches.shape[-1], D), precision=precision).reshape(
+        len(x_NHWC), height, width, D
+    )

@@ -1,19 +1,23 @@
-"""Fully connected network with batch normalisation before each ReLU (Yaguchi et al. 2018, section V-A)."""
+"""Fully connected network with batch normalisation before each activation (Yaguchi et al. 2018, section V-A)."""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import jax
 from flax import nnx
 
-from jaxsparse.models.block import classifier, dense
+from jaxsparse.config import require
+from jaxsparse.models.block import Options, classifier, dense_layers
 
 
 class MLP(nnx.Module):
-    """`[n, ..]` images, flattened, through hidden layers of the given widths to `[n, classes]` logits."""
+    """`[n, ..]` images, flattened, through hidden layers of the given widths to `[n, classes]` logits.
+
+    Raises:
+      InvalidInput: for a `head`, which only convolutional networks have.
+    """
 
     WIDTHS: ClassVar[tuple[int, ...]] = (300,)
     FEATURES: ClassVar[str] = "hidden"
@@ -25,11 +29,13 @@ class MLP(nnx.Module):
         *,
         shape: tuple[int, ...] = (8, 8, 1),
         widths: tuple[int, ...] = WIDTHS,
-        rngs: nnx.Rngs,
+        head: tuple[int, ...] | None = None,
+        **options: Unpack[Options],
     ):
+        require(head is None, "head", head, "left out for mlp, whose widths are all its hidden layers")
         sizes = (math.prod(shape), *widths)
-        self.hidden = nnx.List([dense(a, b, rngs=rngs) for a, b in pairwise(sizes)])
-        self.head = classifier(sizes[-1], classes, rngs=rngs)
+        self.hidden = dense_layers(sizes, **options)
+        self.head = classifier(sizes[-1], classes, rngs=options["rngs"])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1)
