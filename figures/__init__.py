@@ -1,1 +1,1 @@
-"""The pictures of the README, one module each, drawn from a grid's records; nothing here trains."""
+"""The pictures of the README and of docs/, drawn from records; nothing here trains."""

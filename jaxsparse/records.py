@@ -15,7 +15,7 @@ import platform
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Record:
     """folder's name"""
     run: Run
     settings: Mapping[str, Any]
-    """what else identifies it: `regularizer`, `strength`, `seed`, `learning_rate`, `constants`"""
+    """what else there is to know: `regularizer`, `strength`, `seed`, `learning_rate`, `constants`, `data_verified`"""
     status: str
     """`done`, `diverged` (a loss that is not finite) or `failed` (see the message)"""
     message: str
@@ -93,8 +93,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def writable(folder: Path) -> None:
-    """Makes sure that a folder exists and can be written to.
+def writable(folder: Path, field: str = "out") -> None:
+    """Makes sure that a folder, which a field names, exists and can be written to.
 
     Raises:
       InvalidInput: where it can't.
@@ -106,8 +106,45 @@ def writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InvalidInput(
-            f"out must be a folder that can be written to, got {str(folder)!r}: {error.strerror}"
+            f"{field} must be a folder that can be written to, got {str(folder)!r}: {error.strerror}"
         ) from None
+
+
+def declare(path: Path, what: str, declaration: Mapping[str, Any]) -> None:
+    """Makes a folder that of one declaration: writes it there as JSON, or finds the same there already.
+
+    Args:
+      path: of the declaration; its folder is made if it is missing.
+      what: is declared, for the message: `grid`.
+      declaration: of what JSON can hold; innermost names are unique.
+
+    Raises:
+      InvalidInput: where the folder holds another declaration, with the differences; or anything else; or where it
+        can't be written to.
+    """
+    folder, text = path.parent, json.dumps(declaration, indent=1)
+    writable(folder)
+    if not path.exists():
+        free = all(path.suffix == PARTIAL for path in folder.iterdir())
+        require(free, "out", str(folder), f"a new or empty folder, or one of the same {what}")
+        write_text(path, text)
+        return
+    try:
+        theirs, ours = (_flat(json.loads(found)) for found in (path.read_text(encoding="utf-8"), text))
+    except (OSError, ValueError, AttributeError):
+        raise InvalidInput(f"out must be a folder with a readable {path.name}, got {str(folder)!r}") from None
+    names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    if names:
+        shown = "; ".join(f"{name} was {theirs.get(name)}, is now {ours.get(name)}" for name in names)
+        raise InvalidInput(f"out must be a new folder or one of the same {what}, {str(folder)!r} differs: {shown}")
+
+
+def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Innermost names with their values."""
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        found |= _flat(value) if isinstance(value, Mapping) and value else {name: value}
+    return found
 
 
 def write(record: Record, folder: Path) -> Path:
@@ -170,10 +207,16 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def run_of(described: Mapping[str, Any]) -> Run:
-    """The `Run` in a `run.json`."""
+    """The `Run` in a `run.json`; settings that an older version did not write have their defaults.
+
+    Raises:
+      InvalidInput: for settings that this version does not know.
+    """
     given: dict[str, Any] = described["run"]
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return Run(**{**fields, "thresholds": Thresholds(**fields["thresholds"])})
+    unknown = given.keys() - {field.name for field in fields(Run)}
+    require(not unknown, "run", " ".join(sorted(unknown)), "without settings that this version does not know")
+    found: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Run(**{**found, "thresholds": Thresholds(**found["thresholds"])})
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

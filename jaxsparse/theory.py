@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -329,11 +330,11 @@ class _Path:
     b: float
     h: float
 
-    @property
+    @cached_property
     def s(self) -> float:
         return 1 - self.b + self.h
 
-    @property
+    @cached_property
     def discriminant(self) -> float:
         """`s^2 - 4 h`; factored where possible, which keeps its digits near the double root."""
         if self.b < 0:
@@ -341,17 +342,17 @@ class _Path:
         root = math.sqrt(self.b)
         return ((1 - root) ** 2 - self.h) * ((1 + root) ** 2 - self.h)
 
-    @property
+    @cached_property
     def oscillates(self) -> bool:
         return self.discriminant < 0
 
-    @property
+    @cached_property
     def real_root(self) -> float:
         """The real root of larger modulus."""
         distance, a = math.sqrt(self.discriminant), 2 - self.s
         return 1 - 2 * self.h / (self.s + distance) if a >= 0 else (a - distance) / 2
 
-    @property
+    @cached_property
     def log_radius(self) -> float:
         """Logarithm of the larger modulus of the roots."""
         if self.oscillates:
@@ -487,31 +488,31 @@ class _Rule:
     strength: float
     hyper: dict[str, float]
 
-    @property
+    @cached_property
     def b1(self) -> float:
         return self.hyper.get("b1", 0.0)
 
-    @property
+    @cached_property
     def memory(self) -> float:
         """What is kept of the second moment in a step."""
         return next((self.hyper[name] for name in ("b2", "decay", "rho") if name in self.hyper), 1.0)
 
-    @property
+    @cached_property
     def share(self) -> float:
         """What a square adds to the second moment."""
         return 1.0 if self.name == "adagrad" else 1 - self.memory
 
-    @property
+    @cached_property
     def eps(self) -> float:
         """Epsilon outside the root, in units of w."""
         return self.hyper["eps"] / self.strength
 
-    @property
+    @cached_property
     def eps_inside(self) -> float:
         """Epsilon inside the root, in units of w^2."""
         return self.hyper["eps"] / self.strength**2
 
-    @property
+    @cached_property
     def inside(self) -> bool:
         return self.name == "adadelta" or (
             self.name in ("rmsprop", "adagrad") and self.convention in ("keras", "optax")

@@ -16,9 +16,12 @@ import pytest
 
 from jaxsparse import decay
 from jaxsparse.cli import main
+from jaxsparse.config import InvalidInput
 from jaxsparse.report import decay as pictures
 from jaxsparse.report import decay_table, figures, table
-from jaxsparse.report.decay import curves_of
+from jaxsparse.report.decay.curves import curves_of
+from jaxsparse.report.decay.panels import panels
+from jaxsparse.report.decay.zero_gradient import straight
 
 QUICK = ["decay", "--optimizers", "adam", "sgd", "--regularizers", "l2", "wd", "--strengths", "1e-3", "0.1"]
 ZERO = [*QUICK, "--protocol", "zero-gradient", "--steps", "300", "--seeds", "2"]
@@ -53,6 +56,14 @@ def test_bad_input(
     assert told.err.count("\n") == 1, told.err
     assert "must be" in told.err
     assert not list(tmp_path.iterdir())
+
+
+def test_constants() -> None:
+    with pytest.raises(InvalidInput, match="rho must be a hyperparameter of sgd adam"):
+        decay.Plan(("sgd", "adam"), constants={"b2": 0.5, "rho": 0.5})
+    plan = decay.Plan(("sgd", "adam"), constants={"b2": 0.5})
+    assert plan.constants_of("adam") == {"b1": 0.9, "b2": 0.5, "eps": 1e-8}
+    assert plan.constants_of("sgd") == {"momentum": 0.9}
 
 
 def rows_of(arguments: list[str], capsysbinary: pytest.CaptureFixture[bytes]) -> list[dict[str, str]]:
@@ -110,13 +121,13 @@ def test_csv_of_a_trace(tmp_path: Path, capsysbinary: pytest.CaptureFixture[byte
     assert main([*arguments, "--steps", "41"]) == 2
 
 
-@pytest.mark.parametrize("steps", [1, 7, 1000, 1001, 12345, 100_000])
+@pytest.mark.parametrize("steps", [1, 7, 5000, 5001, 12345, 100_000])
 def test_marks(steps: int) -> None:
     kept = decay.marks(steps)
     assert kept[0] == 0
     assert kept[-1] == steps
     assert np.all(np.diff(kept) > 0)
-    assert len(kept) <= 1101
+    assert len(kept) <= max(1101, min(steps, 5000) + 1)
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +138,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_folder(folder: Path) -> None:
-    expected = "decay-curves.parquet decay-outcomes.parquet decay.json figures"
-    expected += " zero-gradient-curves.parquet zero-gradient-outcomes.parquet"
-    assert sorted(path.name for path in folder.iterdir()) == expected.split()
-    names = sorted(path.name for path in (folder / "figures").iterdir())
-    assert names == ["decay.png", "decay.svg", "zero-gradient.png", "zero-gradient.svg"]
+    tables = {f"{name}-{kind}" for name in ("decay", "zero-gradient", "conventions") for kind in decay.Found._fields}
+    expected = {"decay.json", "versions.json", "figures", *(f"{name}.parquet" for name in {*tables, "map"})}
+    assert {path.name for path in folder.iterdir()} == expected
+    names = {f"{name}.{suffix}" for name in pictures.FIGURES for suffix in ("svg", "png")}
+    assert {path.name for path in (folder / "figures").iterdir()} == names
     assert all(path.stat().st_size > 10_000 for path in (folder / "figures").iterdir())
-    assert json.loads((folder / "decay.json").read_text())["plan"]["steps"] == 300
+    assert json.loads((folder / "decay.json").read_text())["steps"] == 300
+    assert "jax" in json.loads((folder / "versions.json").read_text())
 
 
 def test_outcomes_are_what_the_curves_show(folder: Path) -> None:
@@ -162,15 +174,16 @@ def test_same_again_is_read_another_is_refused(folder: Path, capsys: pytest.Capt
     assert main([*ZERO, "--init", "0.3", "--out", str(folder)]) == 2
     told = capsys.readouterr().err
     assert "out must be a new folder or one of the same settings" in told
-    assert told.rstrip().endswith("differs in init (0.2)")
+    assert told.rstrip().endswith("differs: init was 0.2, is now 0.3")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == before
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").touch()
-    for out in (tmp_path, tmp_path / "mine"):
+    allowed = {tmp_path: "a new or empty folder", tmp_path / "mine": "a folder that can be written to"}
+    for out, what in allowed.items():
         assert main([*ZERO, "--out", str(out)]) == 2
-        assert capsys.readouterr().err.startswith("jaxsparse: out must be a new or empty folder")
+        assert capsys.readouterr().err.startswith(f"jaxsparse: out must be {what}")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -184,7 +197,7 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("plan", [{"init": 0.0}, {"steps": 1}, {"regularizers": ("none",)}, {"init": -0.5}])
 def test_figures_of_extremes(plan: dict[str, Any]) -> None:
     found = decay.follow(decay.Plan(**{"optimizers": ("sgd",), "regularizers": ("wd",), "steps": 20, **plan}))
-    for draw in (pictures.panels, pictures.straight):
+    for draw in (panels, straight):
         assert figures.svg(draw(found.curves)).startswith("<?xml")
 
 
@@ -249,7 +262,7 @@ def test_adaptive_methods_kill_even_at_small_strength(optimizer: str) -> None:
 
 @cache
 def zero_gradient() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    found = decay.follow(decay.PROOF)
+    found = decay.follow(decay.ZERO_GRADIENT)
     outcomes = {row["optimizer"]: row for row in found.outcomes.to_pylist()}
     return {curve.optimizer: curve for curve in curves_of(found.curves)}, outcomes
 

@@ -114,6 +114,40 @@ def test_out_that_can_not_be_written_to(tmp_path: Path) -> None:
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_a_folder_belongs_to_one_declaration(tmp_path: Path) -> None:
+    path, first = tmp_path / "new" / "grid.json", {"run": {"batch": 1, "none": {}}, "seeds": (0, 1)}
+    records.declare(path, "grid", first)
+    before = path.read_bytes()
+    records.declare(path, "grid", first)
+    assert json.loads(before) == {"run": {"batch": 1, "none": {}}, "seeds": [0, 1]}
+    with pytest.raises(InvalidInput, match=r"one of the same grid, .* differs: batch was 1, is now 2; new was None,"):
+        records.declare(path, "grid", {**first, "run": {"batch": 2, "none": {}, "new": 3}})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff"])
+def test_a_spoilt_declaration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "grid.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InvalidInput, match=r"out must be a folder with a readable grid\.json"):
+        records.declare(tmp_path / "grid.json", "grid", {"seeds": 1})
+
+
+def test_what_a_killed_run_left_does_not_fill_a_folder(tmp_path: Path) -> None:
+    (tmp_path / f"grid.json{records.PARTIAL}").write_text("{")
+    records.declare(tmp_path / "grid.json", "grid", {"seeds": 1})
+    (tmp_path / "grid.json").rename(tmp_path / "other.json")
+    with pytest.raises(InvalidInput, match="out must be a new or empty folder, or one of the same grid"):
+        records.declare(tmp_path / "grid.json", "grid", {"seeds": 1})
+
+
+def test_settings_of_older_and_newer_versions(tmp_path: Path) -> None:
+    described = records.describe(records.write(record(), tmp_path))
+    older = {name: value for name, value in described["run"].items() if name not in ("activation", "head", "slope")}
+    assert records.run_of({**described, "run": older}) == RUN
+    with pytest.raises(InvalidInput, match="run must be without settings that this version does not know, got 'warp'"):
+        records.run_of({**described, "run": {**described["run"], "warp": 9}})
+
+
 def test_description_is_plain_json(tmp_path: Path) -> None:
     folder = records.write(record(), tmp_path)
     assert json.loads((folder / "run.json").read_text())["constants"] == {"b1": 0.9}
