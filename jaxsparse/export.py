@@ -10,8 +10,8 @@ from flax import nnx
 
 from jaxsparse import models, records
 from jaxsparse.config import require
+from jaxsparse.shrinking import replace_arrays
 from jaxsparse.train import network
-from jaxsparse.trees import flatten
 
 
 def folder_of(folder: str | Path) -> Path:
@@ -21,7 +21,9 @@ def folder_of(folder: str | Path) -> Path:
 
 
 def load(folder: str | Path) -> models.Network:
-    """The trained network of a run, in evaluation mode.
+    """The trained network of a run, in evaluation mode; also one that `jaxsparse shrink` has made smaller.
+
+    A shrunk network is the class of its run, whose arrays have the sizes that they have in the file.
 
     Args:
       folder: of the run (with `run.json`), or of a training that holds just one.
@@ -33,9 +35,7 @@ def load(folder: str | Path) -> models.Network:
     described = records.describe(folder)
     require(described["status"] != "failed", "run", str(folder), "one that did not fail")
     model = nnx.eval_shape(lambda: network(records.run_of(described), jax.random.key(0)))
-    graph, state = nnx.split(model)
     weights = records.weights(folder)
-    leaves = [jnp.asarray(weights[name]) for name in flatten(state)]
-    model = nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
+    model = replace_arrays(model, {name: jnp.asarray(array) for name, array in weights.items()})
     model.eval()
     return model

@@ -1,0 +1,109 @@
+"""What the shrinker did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxsparse.shrinking.cutting import Cut
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer, named as in `sparsity.measure`."""
+
+    dead: np.ndarray
+    """booleans `[units]`: those asked for"""
+    kept: np.ndarray
+    """positions of the units that are still there, rising"""
+    folded: np.ndarray
+    """positions of removed units whose constant was not zero and went into a bias or running mean further on"""
+    reasons: Mapping[int, str]
+    """why a dead unit is still there, by its position"""
+
+    @property
+    def before(self) -> int:
+        return len(self.dead)
+
+    @property
+    def after(self) -> int:
+        return len(self.kept)
+
+    @property
+    def followed(self) -> np.ndarray:
+        """Positions of units that were not asked for but became superfluous: what they put out is constant or is not
+        read by anything that is left."""
+        gone = np.setdiff1d(np.arange(self.before), self.kept)
+        return gone[~self.dead[gone]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `shrink` did."""
+
+    layers: Mapping[str, LayerReport]
+    cut: Cut
+    """kept positions of every array; `cut.apply` cuts an optimizer's state"""
+    unknown: Mapping[str, int]
+    """primitives that no rule knows, with how often each occurs; what goes into one is kept whole"""
+    parameters_before: int
+    parameters_after: int
+    difference: float
+    """largest |masked - shrunk| output on the example; see `masked`"""
+    change: float
+    """largest |given - shrunk| output on the example: what the dead units still did"""
+    notes: tuple[str, ...] = ()
+    """what else a reader should know, one sentence each"""
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """Removed units by layer, for the layers that lost any."""
+        return {name: layer.before - layer.after for name, layer in self.layers.items() if layer.after < layer.before}
+
+    @property
+    def folded(self) -> dict[str, int]:
+        """Units by layer whose constant was folded into what follows."""
+        return {name: len(layer.folded) for name, layer in self.layers.items() if len(layer.folded)}
+
+    @property
+    def kept_dead(self) -> dict[str, dict[str, int]]:
+        """Dead units that stay, by layer and reason."""
+        found: dict[str, dict[str, int]] = {}
+        for name, layer in self.layers.items():
+            for reason in layer.reasons.values():
+                reasons = found.setdefault(name, {})
+                reasons[reason] = reasons.get(reason, 0) + 1
+        return found
+
+    @property
+    def dead_whole(self) -> list[str]:
+        """Layers without a unit left: what reads them sees a constant, and a residual path goes round them."""
+        return [name for name, layer in self.layers.items() if layer.after == 0]
+
+    @property
+    def widths(self) -> dict[str, tuple[int, int]]:
+        """Units before and after, by layer."""
+        return {name: (layer.before, layer.after) for name, layer in self.layers.items()}
+
+    def __str__(self) -> str:
+        width = max((len(name) for name in self.layers), default=5)
+        lines = [f"{'layer':{width}}  units    dead  folded  kept dead   after"]
+        for name, layer in self.layers.items():
+            numbers = (layer.before, int(layer.dead.sum()), len(layer.folded), len(layer.reasons), layer.after)
+            lines.append(
+                f"{name:{width}}  {numbers[0]:5}  {numbers[1]:6}  {numbers[2]:6}  {numbers[3]:9}  {numbers[4]:6}"
+            )
+        for name, reasons in self.kept_dead.items():
+            lines += [f"{name}: {count} dead kept: {reason}" for reason, count in reasons.items()]
+        if self.unknown:
+            lines.append(
+                "not known here, so kept whole: " + ", ".join(f"{n} {name}" for name, n in self.unknown.items())
+            )
+        if self.dead_whole:
+            lines.append("dead whole: " + ", ".join(self.dead_whole))
+        lines += self.notes
+        share = self.parameters_after / max(self.parameters_before, 1)
+        lines.append(f"parameters {self.parameters_before:,} -> {self.parameters_after:,} ({100 * share:.1f} %)")
+        return "\n".join(lines)
