@@ -6,12 +6,13 @@ tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax traini
 print(js.measure(model, batches))                             # any flax.nnx model: which units are dead
 """
 
-from jaxsparse import data, dynamics, models, optimizers, regularizers, schedules, sparsity, theory, trees
+from jaxsparse import data, dynamics, models, optimizers, regularizers, schedules, shrinking, sparsity, theory, trees
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.export import load
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
+from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
 from jaxsparse.train import make_train
 
@@ -43,6 +44,8 @@ __all__ = [
     "rmsprop",
     "schedules",
     "sgd",
+    "shrink",
+    "shrinking",
     "simulate",
     "sparsity",
     "theory",

@@ -12,14 +12,15 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jaxsparse import bench, data, decay, export, grid, models, records, report, sparsity
+from jaxsparse import bench, data, decay, export, grid, models, records, report, smaller, sparsity
 from jaxsparse.config import InvalidInput, Run, Thresholds, require
+from jaxsparse.data import command as data_command
 from jaxsparse.report import live
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -34,7 +35,15 @@ class Scale:
     widths: tuple[int, ...] = ()
 
 
-EMBEDDED = {"mlp": Scale(epochs=1000, batch=64), "basicnet": Scale(epochs=400, batch=40, widths=(16, 32, 32, 64))}
+CONVOLUTIONAL = Scale(epochs=400, batch=40)
+EMBEDDED = {
+    "mlp": Scale(epochs=1000, batch=64),
+    "basicnet": replace(CONVOLUTIONAL, widths=(16, 32, 32, 64)),
+    **{
+        name: replace(CONVOLUTIONAL, widths=models.widths_of(name, 1 / 8))
+        for name in ("vgg-11", "vgg-16", "vgg-19", "wrn-16-8")
+    },
+}
 POINTS = 25
 """Measurements during a training, where nothing else is said."""
 FIRST_PHASE = 250 / 325
@@ -48,15 +57,28 @@ class Settings:
     data: str = "digits"
     """data set: `jaxsparse data list`"""
     model: str = "mlp"
-    """network: mlp or basicnet"""
+    """network: mlp, basicnet, vgg-11, vgg-16, vgg-19 or wrn-16-8"""
     width: float | None = None
     """multiplies the network's own widths"""
     widths: tuple[int, ...] = ()
-    """units of each hidden layer, instead of the network's own"""
+    """units of each hidden layer (of convolutional networks: each convolution), instead of the network's own [basicnet:
+    16 32 32 64; vgg, wrn: the network's own, divided by 8]"""
+    head: tuple[int, ...] | None = None
+    """units of the dense layers before the last one; no number: none [the network's own]"""
+    activation: str = "relu"
+    """activation function: relu, leaky-relu, elu, tanh or sigmoid"""
+    slope: float = 0.01
+    """of leaky-relu below zero"""
+    initial_beta: float = 0.0
+    """what the biases of all batch normalisations start at"""
+    gamma_rate: float = 1.0
+    """learning rate of batch normalisations' scales, as a multiple of the others'"""
+    beta_rate: float = 1.0
+    """learning rate of batch normalisations' biases, as a multiple of the others'"""
     epochs: int | None = None
-    """passes over the training set [mlp: 1000, basicnet: 400]"""
+    """passes over the training set [mlp: 1000, others: 400]"""
     batch: int | None = None
-    """images in a step [mlp: 64, basicnet: 40]"""
+    """images in a step [mlp: 64, others: 40]"""
     milestones: tuple[int, ...] | None = None
     """epochs after which the learning rate is multiplied by --factor [one, after 250/325 of the training]"""
     factor: float = 0.1
@@ -87,6 +109,12 @@ class Settings:
             model=self.model,
             width=1.0 if self.width is None else self.width,
             widths=self.widths or (scale.widths if self.width is None else ()),
+            head=self.head,
+            activation=self.activation,
+            slope=self.slope,
+            initial_beta=self.initial_beta,
+            gamma_rate=self.gamma_rate,
+            beta_rate=self.beta_rate,
             convention=self.convention,
             nesterov=nesterov,
             epochs=epochs,
@@ -157,6 +185,9 @@ class Train:
     strength: float = 1e-3
     """of the regularizer"""
     seed: int = 0
+    shrink_every: int = 0
+    """epochs between two removals of units that are dead by scale, which makes the rest of the training faster; a
+    multiple of --measure-every [0: nothing is removed]"""
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL-OPTIMIZER-REGULARIZER]"""
 
@@ -191,27 +222,17 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Data:
-    """List the data sets, or describe one."""
-
-    action: Annotated[str, tyro.conf.Positional] = "list"
-    """list or info"""
-    name: Annotated[str, tyro.conf.Positional] = ""
-    """data set to describe"""
-
-
-@dataclass(frozen=True)
 class Bench:
     """Time the training step that a grid runs, or the simulator of single weights."""
 
     what: Annotated[str, tyro.conf.Positional] = "step"
     """step or decay; decay takes --rounds, --against and --json only"""
     model: str = "mlp"
-    """mlp or basicnet"""
+    """mlp, basicnet, vgg-11, vgg-16, vgg-19 or wrn-16-8; --against torch has the first two"""
     width: float = 1.0
     """multiplies the network's own widths"""
     image: str | None = None
-    """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, basicnet: 32x32x3]"""
+    """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, others: 32x32x3]"""
     batch: int = 64
     """images in a step"""
     cells: int | None = None
@@ -229,9 +250,10 @@ COMMANDS = {
     "train": Train,
     "decay": decay.Decay,
     "measure": Measure,
+    "shrink": smaller.Shrink,
     "report": Report,
     "results": Results,
-    "data": Data,
+    "data": data_command.Data,
     "bench": Bench,
 }
 
@@ -266,7 +288,7 @@ def _grid(flags: Grid, command: str) -> int:
 
 def _train(flags: Train, command: str) -> int:
     declaration = grid.Declaration(
-        flags.settings.run(flags.constants.nesterov),
+        replace(flags.settings.run(flags.constants.nesterov), shrink_every=flags.shrink_every),
         optimizers=(flags.optimizer,),
         regularizers=(flags.regularizer,),
         strengths=(flags.strength,),
@@ -288,9 +310,14 @@ def _measure(flags: Measure, command: str) -> int:
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
     model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
     dataset = data.load(run.data)
-    found = sparsity.observe(model, dataset, models.features_of(run.model))
+    found = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
     print(sparsity.judge(found, thresholds))
     return 0
+
+
+def _shrink(flags: smaller.Shrink, command: str) -> int:
+    del command
+    return smaller.command(flags)
 
 
 def _report(flags: Report, command: str) -> int:
@@ -304,16 +331,9 @@ def _results(flags: Results, command: str) -> int:
     return 0
 
 
-def _data(flags: Data, command: str) -> int:
+def _data(flags: data_command.Data, command: str) -> int:
     del command
-    require(flags.action in ("list", "info"), "action", flags.action, "list or info")
-    if flags.action == "list":
-        for name in data.names():
-            print(f"{name:16}{data.describe(name).summary}")
-        return 0
-    for name, value in asdict(data.describe(flags.name)).items():
-        print(f"{name:12}{value}")
-    return 0
+    return data_command.command(flags)
 
 
 def _bench(flags: Bench, command: str) -> int:
@@ -333,9 +353,10 @@ ACTIONS = {
     Train: _train,
     decay.Decay: _decay,
     Measure: _measure,
+    smaller.Shrink: _shrink,
     Report: _report,
     Results: _results,
-    Data: _data,
+    data_command.Data: _data,
     Bench: _bench,
 }
 

@@ -6,6 +6,6 @@ resumes what was interrupted.
 
 from jaxsparse.grid.declaration import Cell, Declaration
 from jaxsparse.grid.engine import Engine, cores, use_every_core
-from jaxsparse.grid.running import Progress, run
+from jaxsparse.grid.running import Progress, run, train
 
-__all__ = ["Cell", "Declaration", "Engine", "Progress", "cores", "run", "use_every_core"]
+__all__ = ["Cell", "Declaration", "Engine", "Progress", "cores", "run", "train", "use_every_core"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxsparse import optimizers, records, regularizers
-from jaxsparse.config import Hyper, InvalidInput, Run, require, require_choice
+from jaxsparse import data, optimizers, records, regularizers
+from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.train import make_train
 
 PAPER_LEARNING_RATES: Mapping[str, float] = {
@@ -32,6 +31,13 @@ PAPER_CONSTANTS: Mapping[str, Mapping[str, float]] = {
 }
 """Stated in section 2.1 of the same paper; AMSGrad's are not stated and taken to be Adam's. What is not listed has its
 convention's default."""
+
+
+def constants_of(optimizer: str, convention: str) -> dict[str, float]:
+    """An optimizer's hyperparameters that are numbers: the convention's, under the papers' where it is `torch`."""
+    known = optimizers.defaults(optimizer, convention)
+    numbers = {name: float(value) for name, value in known.items() if not isinstance(value, bool)}
+    return {**numbers, **(PAPER_CONSTANTS.get(optimizer, {}) if convention == "torch" else {})}
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,12 @@ class Declaration:
                 convention=rule.convention,
                 **dict[str, Any](cell.hyper.constants),
             )
+        data.require_ready(self.run.data)
         make_train(self.run)
 
     def defaults(self, optimizer: str) -> dict[str, float]:
-        """An optimizer's hyperparameters: the papers' over its convention's."""
-        known = optimizers.defaults(optimizer, self.run.convention)
-        numbers = {name: float(value) for name, value in known.items() if not isinstance(value, bool)}
-        return {**numbers, **(PAPER_CONSTANTS.get(optimizer, {}) if self.run.convention == "torch" else {})}
+        """An optimizer's hyperparameters where `constants` does not replace them."""
+        return constants_of(optimizer, self.run.convention)
 
     def cells(self) -> list[Cell]:
         """Every cell, those of one compilation next to each other."""
@@ -129,23 +134,4 @@ class Declaration:
         Raises:
           InvalidInput: where another declaration is there already, with the differences.
         """
-        records.writable(folder)
-        path, ours = folder / "grid.json", asdict(self)
-        text = json.dumps(ours, indent=1)
-        if not path.exists():
-            require(not any(folder.iterdir()), "out", str(folder), "a new or empty folder, or one of the same grid")
-            records.write_text(path, text)
-            return
-        theirs, ours = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(json.loads(text))
-        names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
-        if names:
-            shown = "; ".join(f"{name} was {theirs.get(name)}, is now {ours.get(name)}" for name in names)
-            raise InvalidInput(f"out must be a new folder or one of the same grid, {str(folder)!r} differs: {shown}")
-
-
-def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """Innermost names with their values."""
-    found: dict[str, Any] = {}
-    for name, value in nested.items():
-        found |= _flat(value) if isinstance(value, Mapping) and value else {name: value}
-    return found
+        records.declare(folder / "grid.json", "grid", asdict(self))

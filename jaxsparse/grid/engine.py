@@ -59,7 +59,8 @@ class Engine:
 
     @staticmethod
     def _training(run: Run) -> Training:
-        return make_train(run, sparsity.observation(run.thresholds, models.features_of(run.model)))
+        only, rectifier = models.features_of(run.model), models.activation_of(run)
+        return make_train(run, sparsity.observation(run.thresholds, only, rectifier))
 
     def _sharded(self, function: Compiled, specs: tuple[PartitionSpec, ...], **options: Any) -> Compiled:
         """The function of one cell, compiled for one cell a device."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxsparse import data, records, sparsity, trees
+from jaxsparse import data, models, records, sparsity, trees
 from jaxsparse.config import Run
+from jaxsparse.grid import thinning
 from jaxsparse.grid.declaration import Cell, Declaration
 from jaxsparse.grid.engine import Engine, cores
-from jaxsparse.train import Row, network, steps_per_epoch
+from jaxsparse.train import Row, State, network, steps_per_epoch
 
 FINISHED = ("done", "diverged")
 """Status of cells that a resumed grid leaves alone; failed ones are tried again."""
@@ -62,6 +63,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "learning_rate": float(cell.hyper.learning_rate),
         "constants": {name: float(value) for name, value in cell.hyper.constants.items()},
+        "data_verified": data.describe(cell.run.data).verified,
     }
 
 
@@ -92,7 +94,7 @@ def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seco
         "test_error": rows.test_error.tolist(),
         "test_error_silenced": seen.test_error_silenced.tolist(),
         **{f"sparsity_{by}": [point.percent(by) for point in judged] for by in sparsity.CRITERIA},
-        "params": [trees.size(variables[0])] * run.points,
+        "params": [parameter_count(run, None)] * run.points,
         "params_alive": [parameters_alive(run, point) for point in judged],
         "layers": [list(seen.units)] * run.points,
         "layer_units": [[len(layer) for layer in seen.units.values()]] * run.points,
@@ -109,18 +111,19 @@ def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seco
 
 
 @lru_cache(maxsize=4096)
-def parameter_count(run: Run, widths: tuple[int, ...]) -> int:
-    """Parameters of a run's network when it is built with other widths."""
+def parameter_count(run: Run, widths: tuple[int, ...] | None) -> int:
+    """Parameters of a run's network, also when it is built with other widths."""
 
     def params() -> trees.Tree:
-        return nnx.as_pure(nnx.state(network(replace(run, widths=widths, width=1.0), jax.random.key(0)), nnx.Param))
+        return nnx.as_pure(nnx.state(network(run, jax.random.key(0), widths), nnx.Param))
 
     return trees.size(jax.eval_shape(params))
 
 
 def parameters_alive(run: Run, found: sparsity.Sparsity) -> int:
     """Parameters of the network without the units that are dead by scale: its size when built with the other units."""
-    return parameter_count(run, tuple(int((~mask).sum()) for mask in found.dead["scale"].values()))
+    alive = tuple(int((~mask).sum()) for mask in found.dead["scale"].values())
+    return parameter_count(run, models.widths_alive(run, alive))
 
 
 def _chunks(cells: Iterable[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
@@ -130,56 +133,94 @@ def _chunks(cells: Iterable[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
 
 
 def run(declaration: Declaration, folder: Path) -> Iterator[Progress]:
-    """Trains every cell of a grid that is not finished yet, as a generator that tells how it goes.
-
-    A cell that fails is recorded with its error, one whose loss is no longer finite as diverged, and the grid goes on.
+    """Trains every cell of a grid that is not finished yet; see `train`.
 
     Args:
       declaration: what the grid is made of.
       folder: new, empty, or that of the same grid started earlier; finished cells appear in `folder/cells`.
 
-    Yields:
-      The progress after every interval, and after cells were written.
-
     Raises:
       InvalidInput: where the folder can't be written to or holds another grid.
     """
     declaration.write(folder)
-    target = folder / "cells"
-    target.mkdir(exist_ok=True)
-    records.clear_partial(target)
-    cells = declaration.cells()
-    ended = {name for name, status in records.finished(target).items() if status in FINISHED}
+    yield from train(declaration.cells(), folder / "cells")
+
+
+def train(cells: Sequence[Cell], folder: Path) -> Iterator[Progress]:
+    """Trains the cells that are not in the folder yet, as a generator that tells how it goes.
+
+    A cell that fails is recorded with its error, one whose loss is no longer finite as diverged, and the others go on.
+
+    Args:
+      cells: with names of their own; those of one run next to each other.
+      folder: where finished cells appear; made if it is missing.
+
+    Yields:
+      The progress after every interval, and after cells were written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    records.clear_partial(folder)
+    ended = {name for name, status in records.finished(folder).items() if status in FINISHED}
     pending = [cell for cell in cells if cell.name not in ended]
     progress = Progress(len(cells), len(cells) - len(pending), (), 0.0, 0.0, 0.0, ())
     yield progress
-    if not pending:
-        return
+    for _, alike in itertools.groupby(pending, lambda cell: _network(cell.run)):
+        for step in _train_alike(list(alike), folder, replace(progress, current=(), ended=())):
+            progress = step
+            yield step
+
+
+def _network(run: Run) -> Run:
+    """What cells share that differ in the update rule only, as far as an engine is concerned."""
+    return replace(run, optimizer="adam", regularizer="none", convention="torch", nesterov=False)
+
+
+def _train_alike(cells: list[Cell], folder: Path, progress: Progress) -> Iterator[Progress]:
+    """Trains cells of one network on one data set."""
     started = time.perf_counter()
-    engine = Engine(declaration.run, min(len(jax.devices()), len(cells)))
-    groups = [tuple(members) for _, members in itertools.groupby(pending, lambda cell: cell.run)]
+    if cells[0].run.shrink_every:  # their shapes are their own
+        for cell in cells:
+            for step in _train_together((cell,), partial(thinning.train, cell), folder, progress):
+                progress = step
+                yield step
+        return
+    engine = Engine(cells[0].run, min(len(jax.devices()), len(cells)))
+    groups = [tuple(members) for _, members in itertools.groupby(cells, lambda cell: cell.run)]
     with ThreadPoolExecutor(cores()) as pool:  # XLA compiles outside of Python's lock
         compiling = [pool.submit(engine.compile, group[0]) for group in groups]
         wait(compiling)
-    progress = replace(progress, compiling=time.perf_counter() - started)
+    progress = replace(progress, compiling=progress.compiling + time.perf_counter() - started)
     for group, compiled in zip(groups, compiling, strict=True):
         for together in _chunks(group, engine.mesh.size):
-            progress = replace(progress, current=together, share=0.0, ended=())
-            yield progress
-            started, rows, variables = time.perf_counter(), [], None
-            try:
-                for state, row in engine.train(compiled.result(), together):
-                    rows.append(row)
-                    variables = state.params, state.stats
-                    yield replace(progress, share=len(rows) / together[0].run.points)
-                outcome = jax.device_get((variables, jax.tree.map(_stack, *rows)))
-                seconds = time.perf_counter() - started
-                ends = [_record(cell, _entry(outcome, index), seconds) for index, cell in enumerate(together)]
-            except Exception as error:  # whatever it was, the other cells go on
-                seconds, message = time.perf_counter() - started, f"{type(error).__name__}: {error}"
-                ends = [_failure(cell, seconds, message) for cell in together]
-            for end in ends:
-                records.write(end, target)
-            done, training = progress.finished + len(ends), progress.training + seconds
-            progress = replace(progress, finished=done, current=(), training=training, ended=tuple(ends))
-            yield progress
+            intervals = partial(_train_compiled, engine, compiled, together)
+            for step in _train_together(together, intervals, folder, progress):
+                progress = step
+                yield step
+
+
+def _train_compiled(engine: Engine, compiled: Future[Any], cells: tuple[Cell, ...]) -> Iterator[tuple[State, Row]]:
+    return engine.train(compiled.result(), cells)
+
+
+def _train_together(
+    cells: tuple[Cell, ...], train: Callable[[], Iterator[tuple[State, Row]]], folder: Path, progress: Progress
+) -> Iterator[Progress]:
+    """Trains cells side by side to their end, and writes what came out; `train` gives state and row after intervals."""
+    progress = replace(progress, current=cells, share=0.0, ended=())
+    yield progress
+    started, rows, variables = time.perf_counter(), [], None
+    try:
+        for state, row in train():
+            rows.append(row)
+            variables = state.params, state.stats
+            yield replace(progress, share=len(rows) / cells[0].run.points)
+        outcome = jax.device_get((variables, jax.tree.map(_stack, *rows)))
+        seconds = time.perf_counter() - started
+        ends = [_record(cell, _entry(outcome, index), seconds) for index, cell in enumerate(cells)]
+    except Exception as error:  # whatever it was, the other cells go on
+        seconds, message = time.perf_counter() - started, f"{type(error).__name__}: {error}"
+        ends = [_failure(cell, seconds, message) for cell in cells]
+    for end in ends:
+        records.write(end, folder)
+    done, training = progress.finished + len(ends), progress.training + seconds
+    yield replace(progress, finished=done, current=(), training=training, ended=tuple(ends))

@@ -67,7 +67,7 @@ class Grid:
         require({row["cell"] for row in rows} <= described.keys(), "dir", str(folder), "the folder of a grid")
         cells = [{**row, "message": described[row["cell"]]["message"]} for row in rows]
         run = records.run_of(next(iter(described.values())))
-        known = data.describe(run.data) if run.data in data.names() else None
+        known = data.describe(run.data) if data.is_known(run.data) else None
         versions = {tuple(found["versions"].items()): found["versions"] for found in described.values()}
         constants = {found["run"]["optimizer"]: _start(found) for found in described.values()}
         return cls(run, known, table.declaration_of(folder), cells, constants, list(versions.values()))
@@ -91,6 +91,8 @@ class Grid:
 
 def _text(value: object) -> str:
     """A setting for a reader."""
+    if value is None:
+        return "the network's own"  # only a head
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

@@ -1,0 +1,110 @@
+"""Training one network that gets smaller on its way: its dead units are removed, optimizer state and all.
+
+Every `run.shrink_every` epochs the units that are dead by scale are taken out by `shrink`, and what is left trains on.
+That changes the training by what the dead units still did and by rounding; whether units that seem dead would have come
+back is for the records of a training without removal to say.
+
+Smaller shapes have to be compiled anew, which takes seconds. So nothing is removed until it is a tenth of the units,
+and never a whole layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsparse import data, models, sparsity
+from jaxsparse.grid.declaration import Cell
+from jaxsparse.shrinking import dead_by_scale, shrink
+from jaxsparse.train import Row, State, Training, make_train
+from jaxsparse.trees import Tree
+
+LEAST = 0.1
+"""Share of the units there are that has to be dead before they are removed."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the units that are left were in the network at the start."""
+
+    sizes: Mapping[str, int]
+    """units at the start, by layer"""
+    kept: Mapping[str, np.ndarray]
+    """places of those that are left, by layer"""
+
+    def widened(self, row: Row) -> Row:
+        """A row of the small network as one of the large: the removed units have zero for everything."""
+
+        def wide(name: str, values: np.ndarray) -> np.ndarray:
+            full = np.zeros((*values.shape[:-1], self.sizes[name]), values.dtype)
+            full[..., self.kept[name]] = values
+            return full
+
+        seen: sparsity.Observation = row.measured
+        units = {
+            name: jax.tree.map(lambda a, n=name: wide(n, np.asarray(a)), layer) for name, layer in seen.units.items()
+        }
+        return replace(row, measured=replace(seen, units=units))
+
+
+def _dead(model: nnx.Module, threshold: float) -> dict[str, np.ndarray]:
+    """What may go: the units that are dead by scale, less those of layers that would lose all."""
+    found = {name: np.asarray(mask) for name, mask in dead_by_scale(model, threshold).items()}
+    return {name: mask & (not mask.all()) for name, mask in found.items()}
+
+
+def _without_dead(
+    training: Training, state: State, places: Places, example: jax.Array
+) -> tuple[Training, State, Places]:
+    """The training, its state and its places without the dead units, or as they are where too few are dead."""
+    model: Any = nnx.merge(training.graph, state.params, state.stats, copy=True)
+    dead = _dead(model, training.run.thresholds.scale)
+    counted = [mask for name, mask in dead.items() if name in places.kept]
+    if sum(mask.sum() for mask in counted) < LEAST * sum(mask.size for mask in counted):
+        return training, state, places
+    smaller, report = shrink(model, example, dead)
+    graph, params, stats = nnx.split(smaller, nnx.Param, ...)
+    kept = {name: old[report.layers[name].kept] for name, old in places.kept.items()}
+    state = State(nnx.as_pure(params), nnx.as_pure(stats), report.cut.apply(state.optimizer), state.epoch)
+    return replace(training, graph=graph), state, replace(places, kept=kept)
+
+
+def train(cell: Cell) -> Iterator[tuple[State, Row]]:
+    """Trains a cell, as `Engine.train` does for several: yields state and row after every interval, with a leading axis
+    of one cell. The units in the rows are those of the network at the start."""
+    run, dataset = cell.run, data.load(cell.run.data)
+    only, rectifier = models.features_of(run.model), models.activation_of(run)
+    training = make_train(run, sparsity.observation(run.thresholds, only, rectifier))
+    hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
+    key = jax.random.key(cell.seed)
+    example = data.preprocess(dataset, dataset.test.images[:8])
+    state = jax.jit(training.init)(hyper, *jax.jit(training.start)(key))
+    advance, measured = _compiled(training)
+    places: Places | None = None
+    for point in range(run.points):
+        state, losses = advance(hyper, key, dataset, state)
+        row: Row = jax.device_get(measured(dataset, state.params, state.stats, losses))
+        if places is None:
+            sizes = {name: len(layer) for name, layer in row.measured.units.items()}
+            places = Places(sizes, {name: np.arange(units) for name, units in sizes.items()})
+        yield _one(state), _one(places.widened(row))
+        due = (point + 1) * run.measure_every % run.shrink_every == 0
+        if due and point + 1 < run.points:
+            smaller, state, places = _without_dead(training, state, places, example)
+            if smaller is not training:
+                training = smaller
+                advance, measured = _compiled(training)
+
+
+def _compiled(training: Training) -> tuple[Any, Any]:
+    return jax.jit(training.advance, donate_argnums=3), jax.jit(training.measured)
+
+
+def _one(tree: Tree) -> Tree:
+    return jax.tree.map(lambda a: a[None], tree)
