@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsparse import records
+from jaxsparse import export, layers, records
 from jaxsparse.cli import main
 
 QUICK = ["--epochs", "4", "--batch", "200", "--widths", "8", "--measure-every", "2"]
@@ -38,6 +38,14 @@ BAD = {
     "epochs": ["train", "--epochs", "0"],
     "width": ["train", "--width", "-1"],
     "widths": ["train", "--widths", "8", "0"],
+    "head": ["train", "--model", "basicnet", "--head", "0"],
+    "head of a network without": ["train", "--head", "8"],
+    "unknown activation": ["train", "--activation", "swish"],
+    "slope": ["train", "--activation", "leaky-relu", "--slope", "1"],
+    "beta is no number": ["train", "--initial-beta", "nan"],
+    "rate of zero": ["grid", "--gamma-rate", "0"],
+    "negative rate": ["grid", "--beta-rate", "-1"],
+    "more widths than layers": ["grid", "--model", "vgg-11", "--widths", *"123456789"],
     "milestones": ["train", "--milestones", "9999"],
     "threshold": ["train", "--threshold-norm", "-1"],
     "seeds": ["grid", "--seeds", "0"],
@@ -50,6 +58,7 @@ BAD = {
     "bench of nothing": ["bench", "jump"],
     "bench image": ["bench", "step", "--image", "32x32"],
     "bench cells": ["bench", "step", "--cells", "0"],
+    "bench without rival": ["bench", "step", "--model", "vgg-11", "--against", "torch"],
     "bench rival": ["bench", "step", "--against", "numpy"],
 }
 
@@ -143,6 +152,17 @@ def test_results_as_a_table(trained: Path, capsys: pytest.CaptureFixture[str]) -
 def test_measure(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", str(trained), "--threshold-scale", "1e9"]) == 0
     assert "100.0 %" in capsys.readouterr().out
+
+
+def test_network_of_other_settings(tmp_path: Path) -> None:
+    """Trained, written and read back."""
+    flags = ["--model", "vgg-11", "--head", "6", "--activation", "leaky-relu", "--slope", "0.1", "--initial-beta", "1"]
+    rates = ["--gamma-rate", "0.1", "--beta-rate", "0.5"]
+    assert main([*TRAIN, *flags, *rates, "--widths", "4", "4", "--out", str(tmp_path / "run")]) == 0
+    model = export.load(tmp_path / "run")
+    assert [block.norm.num_features for block in (*model.convolutions, *model.hidden)] == [4, 4, 6]
+    assert model.hidden[0].activation == layers.Rectifier(0.1)
+    assert main(["measure", str(tmp_path / "run")]) == 0
 
 
 def test_same_again_trains_nothing_another_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROWS = [
     {"config", "trees", "theory"},
-    {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses", "sparsity", "records"},
+    {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
+    | {"sparsity", "selectivity", "records"},
     {"train", "dynamics"},
-    {"grid", "pruning", "shrink", "export"},
-    {"report", "bench", "decay", "cli"},
+    {"grid", "pruning", "shrinking", "export"},
+    {"report", "bench", "decay", "smaller", "cli"},
 ]
 EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx"}
 

@@ -1,0 +1,116 @@
+"""Mehta, Kim, Theobalt 2019: On Implicit Filter Level Sparsity in Convolutional Neural Networks (CVPR), and supplement.
+
+Every table and figure as an entry: `python -m experiments mehta2019 table1 --scale embedded|paper`.
+
+Cost. At embedded scale a training of BasicNet takes 8 seconds on two cores of a server (on the harder sets up to four
+times that), so `table1`, the largest entry, takes about an hour; entries share trainings. At paper scale an epoch of
+CIFAR with BasicNet is 103 TFLOP, so `table1` (210 trainings of 325 epochs) is for an accelerator and some days.
+
+Expected. At paper scale what the papers print, which every entry shows beside its own figures. At embedded scale the
+signs of the effects, as far as `python -m experiments claims` says that they were shown.
+
+Figure 4 and the supplement's figure 3 need no network, and are one here. Figure 1 is a diagram of BasicNet, and the
+supplement's figure 4 shows renders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments import pictures
+from experiments.entries import Entry
+from experiments.measured import DECAY, Measured
+from experiments.papers import Setting
+from jaxsparse import decay
+from jaxsparse.report import decay as pictures_of_decay
+
+BASE = Setting("BasicNet", "CIFAR100", "Adam", "L2", 1e-4, 40)
+"""The paper's default (section 5), on the data that most of its figures use."""
+SGD = replace(BASE, optimizer="SGD", strength=5e-4)
+SLIMMING = tuple(
+    replace(BASE, optimizer="SGD", regularizer="L1 on gamma", strength=strength) for strength in (1e-5, 1e-4, 1e-3)
+)
+"""Network slimming (Liu et al. 2017, section 4: L1 on gamma with momentum SGD, of strength 1e-4 or 1e-5)."""
+LATE = -2
+"""Place of C6 among the layers: counted from the end, as the embedded network has fewer."""
+
+TABLES = {
+    "table1": ("Optimizers and regularizers on CIFAR", "t1"),
+    "table2": ("Layer by layer, CIFAR100", "t2"),
+    "table3": ("Mini-batch sizes at equal iterations, CIFAR", "t3"),
+    "table4": ("TinyImageNet", "t4"),
+    "table5": ("ImageNet", "t5"),
+    "table6": ("Widths of BasicNet", "t6"),
+    "table7": ("VGG-16 on CIFAR, layer by layer", "t7"),
+    "table8": ("VGG-16 on TinyImageNet and ImageNet", "t8"),
+    "table9": ("VGG-11 on ImageNet", "t9"),
+    "table10": ("VGG-19 on CIFAR", "t10"),
+    "supplement-table1": ("Layer by layer, CIFAR10", "s1"),
+    "supplement-table2": ("AMSGrad and leaky ReLU, CIFAR100", "s2"),
+    "supplement-table3": ("Where beta starts, and how fast gamma and beta learn, CIFAR100", "s3"),
+    "supplement-table4": ("AMSGrad, Adamax and RMSProp on CIFAR", "s4"),
+    "clutter": ("Clean and cluttered backgrounds (section 3)", "text"),
+}
+
+
+def _evolution(name: str, title: str, settings: Sequence[Setting], layer: int) -> Entry:
+    def draw(measured: Measured, root: Path) -> Figure:
+        return pictures.evolution(measured, root, settings, layer)
+
+    return Entry(name, title, others=tuple(settings), draw=draw)
+
+
+def _universality(name: str, title: str, settings: Sequence[tuple[str, Setting]]) -> Entry:
+    def draw(measured: Measured, root: Path) -> Figure:
+        del root
+        return pictures.universality(measured, settings, layers=4)
+
+    return Entry(name, title, others=tuple(setting for _, setting in settings), draw=draw)
+
+
+def _weak_and_strong(dataset: str) -> list[tuple[str, Setting]]:
+    """The strengths are not in the text: those of figure 2, and the weakest that table 1 has of both optimizers."""
+    settings = [replace(one, strength=strength) for one in (BASE, SGD) for strength in (1e-5, one.strength)]
+    return [(f"{one.optimizer} {one.strength:g}", replace(one, dataset=dataset)) for one in settings]
+
+
+def _single_weights(name: str, title: str) -> Entry:
+    """Simulated where they are missing; `jaxsparse decay` is the same."""
+
+    def draw(measured: Measured, root: Path) -> Figure:
+        del measured
+        decay.write(decay.Plan(), root / DECAY)
+        return pictures_of_decay.draw("decay", root / DECAY)
+
+    return Entry(name, title, draw=draw)
+
+
+FIGURES = [
+    _single_weights("figure4", "One weight under hardly any gradient, SGD and Adam"),
+    _single_weights("supplement-figure3", "The same with every optimizer"),
+    _evolution("figure2", "Gamma and beta of C6 over training", (replace(BASE, strength=1e-5), BASE, SGD), LATE),
+    _universality("figure3", "Universality under weak and strong L2, CIFAR100", _weak_and_strong("CIFAR100")),
+    _universality(
+        "figure5",
+        "Universality by data set and mini-batch size",
+        [
+            ("CIFAR10", replace(BASE, dataset="CIFAR10")),
+            *((f"CIFAR100, {batch}", replace(BASE, batch=batch)) for batch in (40, 160)),
+            *((f"TinyImageNet, {batch}", replace(BASE, dataset="TinyImageNet", batch=batch)) for batch in (40, 120)),
+        ],
+    ),
+    _evolution(
+        "supplement-figure1", "Gamma and beta of C5 over training", (replace(BASE, strength=1e-5), BASE, SGD), -3
+    ),
+    _universality("supplement-figure2", "Universality under weak and strong L2, CIFAR10", _weak_and_strong("CIFAR10")),
+]
+
+ENTRIES = {
+    **{name: Entry(name, title, (f"mehta2019_{table}",)) for name, (title, table) in TABLES.items()},
+    **{entry.name: entry for entry in FIGURES},
+    "slimming": Entry("slimming", "Network slimming, to compare the layers of", others=SLIMMING),
+}

@@ -1,0 +1,55 @@
+"""Trainings on disk: a folder for each network on each data set, in it a run for each cell.
+
+Several tables share trainings: whoever comes first makes them, and nobody makes them twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from jaxsparse import grid
+from jaxsparse.config import Run
+from jaxsparse.grid import Cell
+
+SAME_IN_A_STUDY = ("optimizer", "regularizer", "convention", "nesterov")
+"""Settings that the names of the cells tell."""
+TOLD_OTHERWISE = ("data", "model", "measure_every", "milestones", "factor", "thresholds")
+DEFAULTS = {field.name: field.default for field in fields(Run)}
+
+
+def _said(value: object) -> str:
+    return (
+        ".".join(map(str, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def study(run: Run) -> str:
+    """Name of the study that a run belongs to: data, network, and what differs from the defaults of `Run`."""
+    differing = [
+        f"{name.replace('_', '')}{_said(getattr(run, name))}"
+        for name, default in DEFAULTS.items()
+        if name not in (*SAME_IN_A_STUDY, *TOLD_OTHERWISE) and getattr(run, name) != default
+    ]
+    return "-".join([run.data, run.model, *differing])
+
+
+def place(cell: Cell) -> str:
+    """Path of a cell below the folder of all studies."""
+    return f"{study(cell.run)}/{cell.name}"
+
+
+def train(cells: Sequence[Cell], root: Path) -> Iterator[tuple[str, grid.Progress]]:
+    """Trains what is not there yet, study after study; tells the study's name and how it goes."""
+    by_study: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_study.setdefault(study(cell.run), []).append(cell)
+    for name, members in by_study.items():
+        runs = list(dict.fromkeys(cell.run for cell in members))
+        for progress in grid.train(sorted(members, key=lambda cell: runs.index(cell.run)), root / name):
+            yield name, progress

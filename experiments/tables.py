@@ -1,0 +1,102 @@
+"""A printed table with our figures beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from experiments import papers
+from experiments.measured import Measured
+from experiments.papers import Printed, Setting
+
+METRICS = {
+    ("test_error", ""): "test_error",
+    ("test_error", "pre-pruning"): "test_error",
+    ("test_error", "post-pruning"): "test_error_silenced",
+    ("val_top1_error", ""): "test_error",
+    ("val_top1_error", "pre-pruning"): "test_error",
+    ("val_top1_error", "post-pruning"): "test_error_silenced",
+    ("train_loss", ""): "train_loss",
+    ("test_loss", ""): "test_loss",
+    ("val_loss", ""): "test_loss",
+    ("conv_params_pruned", ""): "conv_params_pruned",
+}
+"""Our column of a printed metric and phase; what is not here (the top-5 error) was not measured."""
+CRITERIA = {"act<1e-12": "sparsity_activation", "gamma<1e-3": "sparsity_scale"}
+
+
+def ours(measured: Measured, figure: Printed) -> np.ndarray:
+    """Our values of a printed figure, one a seed; none where they were not measured."""
+    setting, metric = figure.setting, figure.metric
+    if metric == "sparsity" and figure.layer.startswith("C"):
+        layers = [run["layer_dead"] for run in measured.runs(setting)]
+        number = int(figure.layer[1:]) - 1
+        return np.asarray([layer[number] for layer in layers if number < len(layer)], float)
+    if metric == "sparsity" and figure.criterion in CRITERIA:
+        return measured.values(setting, CRITERIA[figure.criterion])
+    if metric == "conv_features_pruned":
+        return measured.values(setting, "dead_units" if figure.unit == "count" else "sparsity_scale")
+    name = METRICS.get((metric, figure.phase))
+    return measured.values(setting, name) if name else np.asarray([])
+
+
+def said(values: np.ndarray) -> str:
+    """Mean and sample deviation: `49.1 ± 1.3`; `-` for none."""
+    if not len(values):
+        return "-"
+    mean, digits = np.mean(values), 1 if np.max(np.abs(values)) >= 1 else 2
+    return f"{mean:.{digits}f}" + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
+
+
+def _column(figure: Printed) -> str:
+    words = {
+        "sparsity": {"act<1e-12": "dead by activation", "gamma<1e-3": "dead by scale"}.get(figure.criterion, "dead"),
+        "conv_params_pruned": "convolution weights pruned",
+        "conv_features_pruned": "features pruned",
+        "val_top1_error": "error",
+        "val_top5_error": "top-5 error",
+        "val_loss": "test loss",
+        "test_error": "error",
+    }
+    layer = f" {figure.layer}" if figure.layer.startswith("C") else ""
+    phase = {"post-pruning": " once pruned"}.get(figure.phase, "")
+    unit = " (%)" if figure.unit == "%" else ""
+    return words.get(figure.metric, figure.metric.replace("_", " ")) + layer + phase + unit
+
+
+def label(setting: Setting) -> str:
+    """A setting in a few words; the default network is not named."""
+    parts = [
+        *([setting.network] if setting.network != "BasicNet" else []),
+        setting.dataset.removeprefix("ObjectNet3D renderings, 30 classes, "),
+        f"{setting.optimizer} {setting.regularizer} {setting.strength:g}",
+        f"batch {setting.batch}",
+        *([setting.activation] if setting.activation != "ReLU" else []),
+        *([setting.setting] if setting.setting else []),
+    ]
+    return ", ".join(parts)
+
+
+def rows(measured: Measured, tables: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of printed tables: a row a setting, `paper | ours` in each column."""
+    figures = [figure for table in tables for figure in papers.printed(table)]
+    columns = list(dict.fromkeys(_column(figure) for figure in figures))
+    found: dict[Setting, dict[str, str]] = {}
+    for figure in figures:
+        pair = f"{figure.value or '-'} | {said(ours(measured, figure))}"
+        found.setdefault(figure.setting, {})[_column(figure)] = pair
+    lines = [[label(setting), *(cells.get(column, "") for column in columns)] for setting, cells in found.items()]
+    return ["setting", *columns], lines
+
+
+def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """For a terminal."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, caption="paper | ours, mean ± sample deviation over seeds")
+    for name in header:
+        made.add_column(name, justify="left" if name == header[0] else "right")
+    for line in lines:
+        made.add_row(*line)
+    return made

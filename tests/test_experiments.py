@@ -1,0 +1,257 @@
+"""The papers' tables, run again: settings, figures of trainings, claims and the command."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import __main__ as command
+from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, studies, tables
+from experiments.claims import NotRun, Verdict
+from experiments.entries import Entry, cells
+from experiments.measured import Measured
+from experiments.papers import Setting
+from experiments.pictures import evolution
+from experiments.scales import EMBEDDED, PAPER, SCALES, Scale
+from jaxsparse import data
+
+BASE = mehta2019.BASE
+EVERY_ENTRY = [*mehta2019.ENTRIES.values(), *mehta2018.ENTRIES.values()]
+
+# --- what the papers say --------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_complete() -> None:
+    assert len(papers.claims()) == 95
+    printed = {table for entry in EVERY_ENTRY for table in entry.tables}
+    there = {path.stem for path in papers.FOLDER.glob("*.csv")} - {"claims"}
+    assert printed == there
+    assert len(papers.settings("mehta2019_t1")) == 70
+
+
+def test_every_setting_has_a_training_at_the_embedded_scale() -> None:
+    made = cells(EVERY_ENTRY, EMBEDDED)
+    assert len({studies.place(cell) for cell in made}) == len(made)
+    assert all("/" not in cell.name and ".." not in studies.study(cell.run) for cell in made)
+
+
+def test_equal_iterations_whatever_the_batch() -> None:
+    """Section 5: epochs are scaled with the batch; 325 epochs at batch 40 are 1,300 at 160."""
+    wide = replace(BASE, batch=160)
+    assert PAPER.run(BASE).epochs == 325
+    assert PAPER.run(BASE).milestones == (250,)
+    assert PAPER.run(wide).epochs == 1300
+    assert PAPER.run(wide).milestones == (1000,)
+    for batch in (20, 40, 80, 160):
+        run = EMBEDDED.run(replace(BASE, batch=batch))
+        steps = run.epochs * (data.describe(run.data).train_size // run.batch)
+        assert steps == pytest.approx(14_000, rel=0.05)
+
+
+def test_the_schedules_of_the_supplement() -> None:
+    tiny = PAPER.run(Setting("VGG-16", "TinyImageNet", "Adam", "L2", 1e-4, 40))
+    assert (tiny.epochs, tiny.milestones) == (400, (250, 325))
+    assert (tiny.factor, tiny.batch) == (0.1, 40)
+
+
+def test_strength_and_regularizer() -> None:
+    (plain, *_) = EMBEDDED.cells(replace(BASE, strength=0.0))
+    assert (plain.regularizer, plain.hyper.strength) == ("none", 0.0)
+    (cell, *_) = PAPER.cells(replace(BASE, regularizer="WD", strength=2e-4))
+    assert (cell.run.regularizer, cell.hyper.strength, cell.hyper.learning_rate) == ("wd", 2e-4, 1e-3)
+    assert cell.hyper.constants == {"b1": 0.9, "b2": 0.99, "eps": 1e-8}
+
+
+# --- figures of trainings -------------------------------------------------------------------------------------------
+
+
+def run_of(dead: float = 0.0, error: float = 10.0, **more: object) -> dict[str, object]:
+    figures = dict.fromkeys(measured.NUMBERS, 0.0)
+    errors = {"test_error": error, "test_error_silenced": error}
+    return {"status": "done", **figures, "sparsity_scale": dead, "sparsity_activation": dead, **errors, **more}
+
+
+def made(values: dict[Setting, list[dict[str, object]]]) -> Measured:
+    places = {
+        studies.place(cell): run
+        for setting, runs in values.items()
+        for cell, run in zip(EMBEDDED.cells(setting), runs, strict=False)
+    }
+    return Measured(EMBEDDED, places)
+
+
+def test_runs_of_a_setting_are_all_there_or_none() -> None:
+    complete = made({BASE: [run_of(1), run_of(2), run_of(3)]})
+    np.testing.assert_array_equal(complete.values(BASE, "sparsity_scale"), [1, 2, 3])
+    assert not made({BASE: [run_of(1), run_of(2)]}).runs(BASE)
+    assert not made({BASE: [run_of(1), run_of(2), run_of(3, status="diverged")]}).runs(BASE)
+
+
+def test_csv_and_back(tmp_path: Path) -> None:
+    places = [studies.place(cell) for cell in EMBEDDED.cells(BASE)]
+    more = {"layer_dead": [1.5, float("nan")], "unit_dead": [0, 1], "seconds": 2.0}
+    before = made({BASE: [run_of(seed, place=place, **more) for seed, place in enumerate(places)]})
+    weights = [{"optimizer": "adam", "regularizer": "l2", "strength": 1e-4, "seed": 0, "steps_to_0.001": None}]
+    measured.to_csv(replace(before, weights=weights), tmp_path)
+    after = measured.from_csv(EMBEDDED, tmp_path)
+    assert {name: after.weights[0][name] for name in weights[0]} == weights[0]
+    assert list(after.rows) == sorted(places)
+    np.testing.assert_array_equal(after.values(BASE, "sparsity_scale"), [0, 1, 2])
+    np.testing.assert_array_equal(after.values(BASE, "layer_dead"), [[1.5, np.nan]] * 3)
+
+
+def test_pruned_weights_against_counting() -> None:
+    rng = np.random.default_rng(0)
+    kernels = [(5, 5, 1, 3), (3, 3, 3, 4), (3, 3, 4, 2)]
+    dead = [rng.random(shape[-1]) < 0.5 for shape in kernels]
+    gone = 0
+    for layer, shape in enumerate(kernels):
+        before = dead[layer - 1] if layer else np.zeros(shape[2], bool)
+        for out in range(shape[3]):
+            for into in range(shape[2]):
+                gone += shape[0] * shape[1] * bool(dead[layer][out] or before[into])
+    total, percent = measured._pruned(kernels, dead)
+    assert total == sum(np.prod(shape) for shape in kernels)
+    assert percent == pytest.approx(100 * gone / total)
+
+
+def test_tables_show_both_figures() -> None:
+    setting = papers.settings("mehta2019_t6")[0]
+    header, lines = tables.rows(made({setting: [run_of(dead) for dead in (10.0, 12.0, 14.0)]}), ("mehta2019_t6",))
+    assert lines[0][header.index("dead by scale (%)")] == "70 | 12.0 ± 2.0"
+    assert lines[1][header.index("dead by scale (%)")].endswith("| -")
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+
+def test_comparisons() -> None:
+    low, high = np.asarray([1.0, 1.2, 0.8]), np.asarray([5.0, 5.2, 4.8])
+    assert claims.more(high, low)
+    assert not claims.more(low, high)
+    assert not claims.more(high, low, least=10)
+    assert not claims.more(np.asarray([0.0, 20.0, 10.0]), low), "the spread is larger than the difference"
+    assert not claims.more(high[:1], low), "one seed has no spread"
+    assert claims.alike(low, low + 0.4, 0.5)
+    assert not claims.alike(low, low + 0.6, 0.5)
+    assert claims.falling([high, low + 1, low])
+    assert not claims.falling([low, high])
+    assert not claims.falling([low, low, low])
+
+
+def test_a_rule_without_its_trainings_is_not_run() -> None:
+    nothing = Measured(EMBEDDED, {})
+    for _, rule in command.RULES.values():
+        assert claims.judge(rule, nothing)[0] == "not run"
+    assert claims.judge(None, nothing) == ("not run", "")
+
+
+def test_rules_decide_both_ways() -> None:
+    """A few rules on figures that were made up to show the claim, and made up not to."""
+    settings, rule = papers.settings("mehta2019_t6"), mehta2019_claims.narrower_is_less_sparse
+    widths = list(dict.fromkeys(one.network for one in settings))
+    for dead, shown in (((70, 50, 20), True), ((40, 40, 40), False), ((20, 50, 70), False)):
+        percent = dict(zip(widths, dead, strict=True))
+        found = made({one: [run_of(percent[one.network] + seed) for seed in range(3)] for one in settings})
+        assert rule(found).shown is shown
+    base = {BASE: [run_of(50 + seed) for seed in range(3)]}
+    for amsgrad, shown in ((5, True), (49, False)):
+        others = [run_of(amsgrad, layer_dead=[0.0, 0.0, 0.0, 20.0]) for _ in range(3)]
+        assert mehta2019_claims.amsgrad_is_less_sparse(made({**base, mehta2019_claims.AMSGRAD: others})).shown is shown
+
+
+def test_at_equal_error_a_sparse_network_that_learned_nothing_does_not_count() -> None:
+    table = papers.settings("mehta2019_t1")
+    kinds = {one: [run_of(0, 10.0 + 0.1 * seed) for seed in range(3)] for one in table}
+    strong = next(one for one in table if (one.optimizer, one.regularizer, one.strength) == ("Adam", "L2", 1e-2))
+    cheating = {**kinds, strong: [run_of(95, 90.0)] * 3}
+    assert not mehta2019_claims.adaptive_is_sparser(made(cheating)).shown
+
+
+def test_claims_of_the_summary_follow_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    for first, second, both in ((True, True, True), (True, False, False)):
+        for one, shown in (("M19-09", first), ("M19-10", second)):
+            monkeypatch.setitem(mehta2019_claims.RULES, one, ("table1", lambda _, shown=shown: Verdict(shown, "")))
+        assert mehta2018.RULES["M18-08"][1](Measured(EMBEDDED, {})).shown is both
+
+
+def test_comparisons_with_other_papers_wait_for_the_papers_scale() -> None:
+    with pytest.raises(NotRun, match="paper scale"):
+        mehta2019_claims.batch_tunes_vgg11(Measured(EMBEDDED, {}))
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["claims", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert set(rows[0]) == {"id", "paper", "claim", "entry", "scale", "status", "measured"}
+    assert {row["id"] for row in rows} == {claim["id"] for claim in papers.claims()}
+    assert {row["status"] for row in rows} <= {"shown", "not shown", "not run"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["mehta2019", "table11", "--out", "."], "entry must be one of table1"),
+        (["mehta2019", "table1", "--scale", "huge", "--out", "."], "scale must be one of paper embedded"),
+        (["claims", "--paper", "nobody"], "paper must be one of mehta2019"),
+        (["keep", "--out", "empty"], "out must be a folder with trainings"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    arguments: list[str],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"experiments: {complaint}")
+    assert not list(tmp_path.iterdir())
+
+
+def tiny() -> Scale:
+    """Two epochs of a network of a few filters."""
+    return replace(
+        EMBEDDED,
+        name="tiny",
+        data=dict.fromkeys(EMBEDDED.data, "digits"),
+        network=lambda setting: {"model": "basicnet", "widths": (2, 2, 2, 2)},
+        epochs=lambda setting, batch, size: 2,
+        seeds=dict.fromkeys(EMBEDDED.seeds, 2),
+    )
+
+
+@pytest.mark.xdist_group("training")
+def test_an_entry_from_training_to_table_and_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SCALES, "tiny", tiny())
+    first, second = replace(BASE, batch=160), replace(BASE, batch=160, strength=0.0)
+    entry = Entry(
+        "pair", "A pair", others=(first, second), draw=lambda found, root: evolution(found, root, [first], -2)
+    )
+    monkeypatch.setitem(command.PAPERS, "mehta2019", {"pair": entry})
+    again = ["mehta2019", "pair", "--scale", "tiny", "--out", str(tmp_path)]
+    assert command.main(again) == 0
+    assert (tmp_path / "tiny/figures/pair.png").stat().st_size > 10_000
+    found = measured.from_records(tiny(), tmp_path / "tiny", cells([entry], tiny()))
+    assert len(found.rows) == 4
+    runs = found.runs(first)
+    assert len(runs) == 2
+    assert runs[0]["conv_params"] == 25 * 2 + 3 * (9 * 2 * 2)
+    assert len(runs[0]["unit_universality"]) == 8
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "tiny").rglob("weights.safetensors")}
+    assert command.main(again) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}, "nothing was left to train"
+    assert command.main(["keep", "--scale", "tiny", "--out", str(tmp_path), "--to", str(tmp_path / "kept")]) == 0
+    kept = measured.from_csv(tiny(), tmp_path / "kept")
+    for metric in ("test_error", "conv_params_pruned", "train_loss"):
+        np.testing.assert_allclose(kept.values(first, metric), found.values(first, metric), rtol=1e-3)
+    capsys.readouterr()

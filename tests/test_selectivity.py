@@ -1,0 +1,61 @@
+"""Universality against loops over images and units."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsparse import data, models, selectivity, sparsity
+from jaxsparse.data import Dataset, Split
+
+
+def small(count: int, seed: int = 0) -> Dataset:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 17, (count, 8, 8, 1), dtype=np.uint8)
+    split = Split(jnp.asarray(images), jnp.asarray(rng.integers(0, 10, count, dtype=np.int32)))
+    return Dataset(split, split, jnp.full(1, 8.0), jnp.full(1, 5.0), data.describe("digits"))
+
+
+def network(seed: int = 0) -> nnx.Module:
+    """With a dead unit, a unit that is always active, and others in between."""
+    model = models.build("basicnet", shape=(8, 8, 1), classes=10, widths=(3, 4, 2), rngs=nnx.Rngs(seed))
+    model.eval()
+    for block in model.convolutions:
+        block.norm.bias[...] = jnp.linspace(-2.0, 1.0, block.norm.bias.shape[0])
+    first = model.convolutions[0].norm
+    first.scale[...] = jnp.asarray([0.0, 1.0, 1.0])
+    first.bias[...] = jnp.asarray([-1.0, -1.0, 9.0])
+    return model
+
+
+@pytest.mark.parametrize("count", [7, 1100])
+def test_against_loops(count: int) -> None:
+    dataset, model = small(count), network()
+    seen = jax.jit(lambda dataset: selectivity.observe(model, dataset, "convolutions"))(dataset)
+    x = data.preprocess(dataset, dataset.train.images)
+    for name, (out,) in sparsity.outputs(model, x, "convolutions").items():
+        activation = np.maximum(np.asarray(out, np.float64), 0)
+        for unit in range(activation.shape[-1]):
+            peaks = [activation[image, ..., unit].max() for image in range(count)]
+            active = sum(peak > 1e-3 * max(peaks) for peak in peaks) if max(peaks) > 1e-12 else 0
+            np.testing.assert_allclose(seen[name].universality[unit], 100 * active / count, atol=0.1)
+            share = np.mean([np.mean(activation[image, ..., unit] > 0) for image in range(count)])
+            np.testing.assert_allclose(seen[name].active[unit], 100 * share, atol=0.1)
+
+
+def test_what_dead_and_constant_units_have() -> None:
+    seen = selectivity.observe(network(), small(50), "convolutions")["convolutions/0"]
+    assert seen.universality[0] == 0
+    assert seen.active[0] == 0
+    assert seen.universality[2] == 100
+
+
+def test_leaky_units_are_active_where_they_are_negative() -> None:
+    plain = selectivity.observe(network(), small(50), "convolutions")
+    leaky = selectivity.observe(network(), small(50), "convolutions", lambda x: nnx.leaky_relu(x, 0.5))
+    for name in plain:
+        assert (leaky[name].universality >= plain[name].universality).all()
+    assert leaky["convolutions/0"].universality[1] > plain["convolutions/0"].universality[1] or (
+        plain["convolutions/0"].universality[1] == 100
+    )
