@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from flax import nnx
 
 from experiments.papers import Setting
 from experiments.scales import Scale
 from experiments.studies import place
-from jaxsparse import data, export, models, records, selectivity
+from jaxsparse import data, export, layers, models, records, selectivity
 from jaxsparse.config import Thresholds
 from jaxsparse.grid import Cell
 
@@ -47,15 +49,23 @@ LISTS = (
 COLUMNS = ("place", "status", "seconds", *NUMBERS, *LISTS)
 
 
+_dataset = lru_cache(maxsize=2)(data.load)
+
+
+@partial(jax.jit, static_argnames=("graph", "only", "activation"))
+def _observed(
+    graph: Any, state: Any, dataset: data.Dataset, only: str, activation: layers.Activation
+) -> dict[str, Any]:
+    return selectivity.observe(nnx.merge(graph, state), dataset, only, activation)
+
+
 def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
     """Universality and active share of the units of each layer of a run; measured and kept there where missing."""
     path = folder / SELECTIVITY
     if not path.exists():
         run = records.run_of(records.describe(folder))
-        model = export.load(folder)
-        model.eval()
-        only, rectifier = models.features_of(run.model), models.activation_of(run)
-        found = jax.jit(lambda dataset: selectivity.observe(model, dataset, only, rectifier))(data.load(run.data))
+        graph, state = nnx.split(export.load(folder))
+        found = _observed(graph, state, _dataset(run.data), models.features_of(run.model), models.activation_of(run))
         table = pa.table(
             {
                 "layer": list(found),

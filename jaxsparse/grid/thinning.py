@@ -4,13 +4,15 @@ Every `run.shrink_every` epochs the units that are dead by scale are taken out b
 That changes the training by what the dead units still did and by rounding; whether units that seem dead would have come
 back is for the records of a training without removal to say.
 
-Smaller shapes have to be compiled anew, which takes seconds. So nothing is removed until it is a tenth of the units,
-and never a whole layer.
+Smaller shapes have to be compiled anew, which takes seconds. So units are removed only where that promises to pay: where
+the time that they still cost, taken to be their share of all units, is more than twice what compiling took before. How
+often that is depends on the machine; what is learned does not, but for rounding. No layer is removed whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +27,27 @@ from jaxsparse.shrinking import dead_by_scale, shrink
 from jaxsparse.train import Row, State, Training, make_train
 from jaxsparse.trees import Tree
 
-LEAST = 0.1
-"""Share of the units there are that has to be dead before they are removed."""
+PROFIT = 2.0
+"""Times the cost of compiling that a removal has to promise."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What intervals take, in seconds."""
+
+    compiling: float
+    """more than usual, for the first interval of a shape"""
+    interval: float
+    """the fastest of this shape so far"""
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Pace:
+        """From what the intervals of a shape took, the first of which compiled."""
+        return cls(seconds[0] - min(seconds[1:]), min(seconds[1:]))
+
+    def pays(self, share: float, left: int) -> bool:
+        """Whether a removal of this share of the units pays with so many intervals left."""
+        return share * self.interval * left > PROFIT * self.compiling
 
 
 @dataclass(frozen=True)
@@ -59,25 +80,29 @@ def _dead(model: nnx.Module, threshold: float) -> dict[str, np.ndarray]:
     return {name: mask & (not mask.all()) for name, mask in found.items()}
 
 
-def _without_dead(
-    training: Training, state: State, places: Places, example: jax.Array
+def _without(
+    dead: Mapping[str, np.ndarray], training: Training, state: State, places: Places, example: jax.Array
 ) -> tuple[Training, State, Places]:
-    """The training, its state and its places without the dead units, or as they are where too few are dead."""
-    model: Any = nnx.merge(training.graph, state.params, state.stats, copy=True)
-    dead = _dead(model, training.run.thresholds.scale)
-    counted = [mask for name, mask in dead.items() if name in places.kept]
-    if sum(mask.sum() for mask in counted) < LEAST * sum(mask.size for mask in counted):
-        return training, state, places
-    smaller, report = shrink(model, example, dead)
+    """The training, its state and its places without the dead units."""
+    smaller, report = shrink(_model(training, state), example, dead)
     graph, params, stats = nnx.split(smaller, nnx.Param, ...)
     kept = {name: old[report.layers[name].kept] for name, old in places.kept.items()}
     state = State(nnx.as_pure(params), nnx.as_pure(stats), report.cut.apply(state.optimizer), state.epoch)
     return replace(training, graph=graph), state, replace(places, kept=kept)
 
 
-def train(cell: Cell) -> Iterator[tuple[State, Row]]:
+def _model(training: Training, state: State) -> nnx.Module:
+    return nnx.merge(training.graph, state.params, state.stats, copy=True)
+
+
+def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> Iterator[tuple[State, Row]]:
     """Trains a cell, as `Engine.train` does for several: yields state and row after every interval, with a leading axis
-    of one cell. The units in the rows are those of the network at the start."""
+    of one cell. The units in the rows are those of the network at the start.
+
+    Args:
+      cell: whose run says how often removal is looked at.
+      pays: from the pace, the share of the units that is dead and the intervals that are left: whether to remove them.
+    """
     run, dataset = cell.run, data.load(cell.run.data)
     only, rectifier = models.features_of(run.model), models.activation_of(run)
     training = make_train(run, sparsity.observation(run.thresholds, only, rectifier))
@@ -87,19 +112,24 @@ def train(cell: Cell) -> Iterator[tuple[State, Row]]:
     state = jax.jit(training.init)(hyper, *jax.jit(training.start)(key))
     advance, measured = _compiled(training)
     places: Places | None = None
+    seconds: list[float] = []
     for point in range(run.points):
+        begun = time.perf_counter()
         state, losses = advance(hyper, key, dataset, state)
         row: Row = jax.device_get(measured(dataset, state.params, state.stats, losses))
+        seconds.append(time.perf_counter() - begun)
         if places is None:
             sizes = {name: len(layer) for name, layer in row.measured.units.items()}
             places = Places(sizes, {name: np.arange(units) for name, units in sizes.items()})
         yield _one(state), _one(places.widened(row))
         due = (point + 1) * run.measure_every % run.shrink_every == 0
-        if due and point + 1 < run.points:
-            smaller, state, places = _without_dead(training, state, places, example)
-            if smaller is not training:
-                training = smaller
+        if due and len(seconds) > 1:
+            dead = _dead(_model(training, state), run.thresholds.scale)
+            share = float(np.mean(np.concatenate([dead[name] for name in places.kept])))
+            if share > 0 and pays(Pace.of(seconds), share, run.points - point - 1):
+                training, state, places = _without(dead, training, state, places, example)
                 advance, measured = _compiled(training)
+                seconds = []
 
 
 def _compiled(training: Training) -> tuple[Any, Any]:
