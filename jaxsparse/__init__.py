@@ -6,10 +6,22 @@ tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax traini
 print(js.measure(model, batches))                             # any flax.nnx model: which units are dead
 """
 
-from jaxsparse import data, dynamics, models, optimizers, regularizers, schedules, shrinking, sparsity, theory, trees
+from jaxsparse import (
+    data,
+    dynamics,
+    models,
+    optimizers,
+    pruning,
+    regularizers,
+    schedules,
+    shrinking,
+    sparsity,
+    theory,
+    trees,
+)
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
 from jaxsparse.dynamics import simulate
-from jaxsparse.export import load
+from jaxsparse.export import from_torch, load, save
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
 from jaxsparse.shrinking import shrink
@@ -34,14 +46,17 @@ __all__ = [
     "amsgrad",
     "data",
     "dynamics",
+    "from_torch",
     "load",
     "make_train",
     "measure",
     "models",
     "optimizer",
     "optimizers",
+    "pruning",
     "regularizers",
     "rmsprop",
+    "save",
     "schedules",
     "sgd",
     "shrink",

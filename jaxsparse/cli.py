@@ -19,8 +19,10 @@ from typing import Annotated
 import tyro
 
 from jaxsparse import bench, data, decay, export, grid, models, records, report, smaller, sparsity
-from jaxsparse.config import InvalidInput, Run, Thresholds, require
+from jaxsparse.config import InvalidInput, Run, Thresholds, require, require_choice
 from jaxsparse.data import command as data_command
+from jaxsparse.export import command as export_command
+from jaxsparse.pruning import command as prune_command
 from jaxsparse.report import live
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -39,6 +41,7 @@ CONVOLUTIONAL = Scale(epochs=400, batch=40)
 EMBEDDED = {
     "mlp": Scale(epochs=1000, batch=64),
     "basicnet": replace(CONVOLUTIONAL, widths=(16, 32, 32, 64)),
+    "batranet": CONVOLUTIONAL,
     **{
         name: replace(CONVOLUTIONAL, widths=models.widths_of(name, 1 / 8))
         for name in ("vgg-11", "vgg-16", "vgg-19", "wrn-16-8")
@@ -57,7 +60,7 @@ class Settings:
     data: str = "digits"
     """data set: `jaxsparse data list`"""
     model: str = "mlp"
-    """network: mlp, basicnet, vgg-11, vgg-16, vgg-19 or wrn-16-8"""
+    """network: mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-16-8 or batranet"""
     width: float | None = None
     """multiplies the network's own widths"""
     widths: tuple[int, ...] = ()
@@ -223,12 +226,13 @@ class Results:
 
 @dataclass(frozen=True)
 class Bench:
-    """Time the training step that a grid runs, or the simulator of single weights."""
+    """Time the training step that a grid runs, the simulator of single weights, or a network before and after half of
+    its units are removed."""
 
     what: Annotated[str, tyro.conf.Positional] = "step"
-    """step or decay; decay takes --rounds, --against and --json only"""
+    """step, decay or shrink; decay takes --rounds, --against and --json only, shrink no --cells and no --against"""
     model: str = "mlp"
-    """mlp, basicnet, vgg-11, vgg-16, vgg-19 or wrn-16-8; --against torch has the first two"""
+    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-16-8 or batranet; --against torch has the first two"""
     width: float = 1.0
     """multiplies the network's own widths"""
     image: str | None = None
@@ -251,6 +255,8 @@ COMMANDS = {
     "decay": decay.Decay,
     "measure": Measure,
     "shrink": smaller.Shrink,
+    "prune": prune_command.Prune,
+    "export": export_command.Export,
     "report": Report,
     "results": Results,
     "data": data_command.Data,
@@ -320,6 +326,16 @@ def _shrink(flags: smaller.Shrink, command: str) -> int:
     return smaller.command(flags)
 
 
+def _prune(flags: prune_command.Prune, command: str) -> int:
+    del command
+    return prune_command.command(flags)
+
+
+def _export(flags: export_command.Export, command: str) -> int:
+    del command
+    return export_command.command(flags)
+
+
 def _report(flags: Report, command: str) -> int:
     print(report.write(flags.dir, command))
     return 0
@@ -338,11 +354,13 @@ def _data(flags: data_command.Data, command: str) -> int:
 
 def _bench(flags: Bench, command: str) -> int:
     del command
-    require(flags.what in ("step", "decay"), "what", flags.what, "step or decay")
+    require_choice("what", flags.what, ("step", "decay", "shrink"))
+    image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
     if flags.what == "decay":
         found = bench.decay(flags.rounds, flags.against)
+    elif flags.what == "shrink":
+        found = bench.shrink(flags.model, flags.width, image, flags.batch, flags.rounds)
     else:
-        image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
         found = bench.step(flags.model, flags.width, image, flags.batch, flags.cells, flags.rounds, flags.against)
     print(json.dumps(found) if flags.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
     return 0
@@ -354,6 +372,8 @@ ACTIONS = {
     decay.Decay: _decay,
     Measure: _measure,
     smaller.Shrink: _shrink,
+    prune_command.Prune: _prune,
+    export_command.Export: _export,
     Report: _report,
     Results: _results,
     data_command.Data: _data,

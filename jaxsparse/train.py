@@ -75,6 +75,8 @@ class Training:
     measure: Measure
     graph: nnx.GraphDef
     description: Description
+    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda rule: rule
+    """what is put around the update rule, such as one that keeps masks (`jaxsparse.pruning.enforce`)"""
 
     def start(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and statistics of the untrained network. Each use of randomness has a key of its own: weights 0,
@@ -87,7 +89,11 @@ class Training:
         return State(params, stats, self.transformation(hyper).init(params), jnp.zeros((), jnp.int32))
 
     def transformation(self, hyper: Hyper) -> optax.GradientTransformation:
-        """The update rule of this run with the given (perhaps traced) hyperparameters.
+        """The update rule of this run, with what is put around it."""
+        return self.wrap(self._rule(hyper))
+
+    def _rule(self, hyper: Hyper) -> optax.GradientTransformation:
+        """The update rule with the given (perhaps traced) hyperparameters.
 
         With rates of their own, scales and biases of the normalisations are updated as groups beside the rest, each at
         its multiple of the learning rate. That scales AdamW's decay too (`wd-lr`), as it does in PyTorch, but not `wd`,

@@ -105,7 +105,9 @@ def test_what_does_not_parse_is_named(flag: str, value: str, capsys: pytest.Capt
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "grid", "train", "decay", "measure", "report", "results", "data", "bench"])
+@pytest.mark.parametrize(
+    "command", ["", "grid", "train", "decay", "measure", "prune", "report", "results", "data", "bench"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert "usage: jaxsparse" in capsys.readouterr().out
@@ -183,3 +185,13 @@ def test_bench_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["compile_seconds"] > 0
     forward = 2 * (64 * 30 + 30 * 10)  # the products of a network 64-30-10, for an image
     assert found["gflops"] * found["ms_per_step"] * 1e6 == pytest.approx(3 * 64 * forward, rel=0.1)
+
+
+def test_bench_shrink_removes_half(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "shrink", "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == [300 * (64 + 2 + 10) + 10, 150 * (64 + 2 + 10) + 10]
+    assert found["macs"] == [300 * (64 + 10), 150 * (64 + 10)]
+    assert found["share"] == pytest.approx(found["time_gain"] / found["macs_gain"])
+    assert main(["bench", "shrink", "--batch", "0"]) == 2
+    assert capsys.readouterr().err == "jaxsparse: batch must be a whole number >= 1, got 0\n"

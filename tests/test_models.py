@@ -173,7 +173,7 @@ def test_pools_of_vgg(depth: int, side: int, expected: list[int]) -> None:
     assert output_shape(build, (side, side, 3)) == (2, 10)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "batranet"])
 def test_activation_and_initial_beta_reach_every_block(name: str) -> None:
     widths = (4,) if name != "wrn-16-8" else (4,) * 13
     build = functools.partial(models.build, name, shape=(4, 4, 1), classes=3, widths=widths)
@@ -231,6 +231,35 @@ def test_widths_of_what_is_alive() -> None:
     )
 
 
+@pytest.mark.parametrize(("shape", "classes"), [((32, 32, 3), 10), ((8, 8, 1), 10), ((64, 64, 3), 200)])
+def test_batranet_has_a_tenth_in_its_convolutions(shape: tuple[int, int, int], classes: int) -> None:
+    """Batra et al. 2024, section 2.2: 12 filters, on colour images 36 channels."""
+    found = parameters(lambda: models.BatraNet(classes, shape=shape, rngs=nnx.Rngs(0)))
+    kernels = [leaf.shape for name, leaf in found.items() if leaf.ndim == 4]
+    assert sum(kernel[-1] for kernel in kernels) == 12
+    assert sum(kernel[-1] * kernel[-2] for kernel in kernels) == (36 if shape[-1] == 3 else 30)
+    inside = sum(leaf.size for name, leaf in found.items() if name.startswith("convolutions"))
+    total = sum(leaf.size for leaf in found.values())
+    # the dense layer has a whole number of units, and at least one
+    unit = found["hidden/0/kernel"].shape[0] + 1 + classes
+    assert abs(total - 10 * inside) <= unit / 2 or found["hidden/0/bias"].size == 1
+
+
+def test_batranet_is_its_formula() -> None:
+    model = models.BatraNet(5, shape=(9, 8, 2), widths=(3, 4, 2), activation=jnp.tanh, rngs=nnx.Rngs(0))
+    x = images = jax.random.normal(jax.random.key(0), (2, 9, 8, 2))
+    for number, layer in enumerate(model.convolutions, start=1):
+        layer.bias[...] = jnp.full(layer.bias.shape, 0.1 * number)
+        x = lax.conv_general_dilated(
+            x, layer.kernel[...], (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = jnp.tanh(x + 0.1 * number)
+        x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") if number == 2 else x
+    (hidden,) = model.hidden
+    x = jnp.tanh(x.reshape(2, 4 * 4 * 2) @ hidden.kernel[...])
+    np.testing.assert_allclose(model(images), x @ model.head.kernel[...], rtol=1e-4, atol=1e-5)
+
+
 def test_activation_of_a_run() -> None:
     assert models.activation_of(Run()) == layers.Rectifier(0.0)
     assert models.activation_of(Run(activation="leaky-relu", slope=0.1)) == layers.Rectifier(0.1)
@@ -238,7 +267,7 @@ def test_activation_of_a_run() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(
-        InvalidInput, match=r"model must be one of mlp basicnet vgg-11 vgg-16 vgg-19 wrn-16-8, got '\.\./mlp'"
+        InvalidInput, match=r"model must be one of mlp basicnet vgg-11 vgg-16 vgg-19 wrn-16-8 batranet, got '\.\./mlp'"
     ):
         models.widths_of("../mlp")
     with pytest.raises(InvalidInput, match="image sides must be >= 8 for 7 convolutions"):
@@ -255,6 +284,10 @@ def test_bad_input() -> None:
         models.WRN(head=(5,), rngs=nnx.Rngs(0))
     with pytest.raises(InvalidInput, match="head must be left out for mlp"):
         models.MLP(head=(5,), rngs=nnx.Rngs(0))
+    with pytest.raises(InvalidInput, match="widths must be at most 4 numbers"):
+        models.BatraNet(widths=(3,) * 5, rngs=nnx.Rngs(0))
+    with pytest.raises(InvalidInput, match="initial-beta must be left out for batranet"):
+        models.BatraNet(initial_beta=1.0, rngs=nnx.Rngs(0))
 
 
 def test_widths() -> None:

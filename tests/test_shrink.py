@@ -123,8 +123,8 @@ class Network(nnx.Module):
         for block in spec["blocks"]:
             image, inputs, width = shape[1:3], shape[-1], block["width"]
             if block["join"] == "residual":
-                inside = {**block, "stride": 1}
-                units = [Unit(inputs, width, inside, image, rngs), Unit(width, inputs, inside, image, rngs)]
+                inside, left = {**block, "stride": 1}, (image[0] - 2, image[1] - 2)
+                units = [Unit(inputs, width, inside, image, rngs), Unit(width, inputs, inside, left, rngs)]
             elif block["join"] == "concatenate":
                 units = [Unit(inputs, width, block, image, rngs), Unit(inputs, 2, {**block, "size": 1}, image, rngs)]
             else:

@@ -95,7 +95,7 @@ def test_rows_are_widened() -> None:
 
 
 def test_when_a_removal_pays() -> None:
-    """Compiling takes 10 seconds, an interval 2: half of the units over 20 intervals are the 20 seconds that it takes."""
+    """Compiling takes 10 seconds, an interval 2: half of the units over 20 intervals are the 20 seconds asked for."""
     pace = Pace.of([12.0, 2.5, 2.0, 3.0])
     assert pace == Pace(10.0, 2.0)
     assert not pace.pays(0.5, 20)

@@ -67,6 +67,12 @@ def _settings(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _magnitudes(units: sparsity.Units, name: str, points: int) -> np.ndarray:
+    """One of the magnitudes `[points, units]`; nan where a layer has no such parameter."""
+    found = getattr(units, name)
+    return np.full((points, len(units)), np.nan, np.float32) if found is None else found
+
+
 def _failure(cell: Cell, seconds: float, message: str) -> records.Record:
     """Record of a cell that raised an error."""
     counts = ("epochs", "steps", "params", "params_alive")
@@ -99,7 +105,7 @@ def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seco
         "layers": [list(seen.units)] * run.points,
         "layer_units": [[len(layer) for layer in seen.units.values()]] * run.points,
         **{
-            name: list(np.concatenate([getattr(layer, name) for layer in seen.units.values()], axis=-1))
+            name: list(np.concatenate([_magnitudes(layer, name, run.points) for layer in seen.units.values()], axis=-1))
             for name in ("gamma", "beta", "activation", "norm")
         },
     }
@@ -121,8 +127,10 @@ def parameter_count(run: Run, widths: tuple[int, ...] | None) -> int:
 
 
 def parameters_alive(run: Run, found: sparsity.Sparsity) -> int:
-    """Parameters of the network without the units that are dead by scale: its size when built with the other units."""
-    alive = tuple(int((~mask).sum()) for mask in found.dead["scale"].values())
+    """Parameters of the network without the units that are dead by scale (without a scale: by norm): its size when
+    built with the other units."""
+    dead = {**found.dead["norm"], **found.dead["scale"]}
+    alive = tuple(int((~dead[name]).sum()) for name in found.units)
     return parameter_count(run, models.widths_alive(run, alive))
 
 

@@ -4,9 +4,9 @@ Every `run.shrink_every` epochs the units that are dead by scale are taken out b
 That changes the training by what the dead units still did and by rounding; whether units that seem dead would have come
 back is for the records of a training without removal to say.
 
-Smaller shapes have to be compiled anew, which takes seconds. So units are removed only where that promises to pay: where
-the time that they still cost, taken to be their share of all units, is more than twice what compiling took before. How
-often that is depends on the machine; what is learned does not, but for rounding. No layer is removed whole.
+Smaller shapes have to be compiled anew, which takes seconds. So units are removed only where that promises to pay:
+where the time that they still cost, taken to be their share of all units, is more than twice what compiling took
+before. How often that is depends on the machine; what is learned does not, but for rounding. No layer is removed whole.
 """
 
 from __future__ import annotations

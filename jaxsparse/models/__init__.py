@@ -11,6 +11,7 @@ from jaxsparse.layers import Activation, activation
 from jaxsparse.models.basicnet import BasicNet
 from jaxsparse.models.block import Options
 from jaxsparse.models.mlp import MLP
+from jaxsparse.models.smallnet import BatraNet
 from jaxsparse.models.vgg import GROUPS, VGG
 from jaxsparse.models.wrn import WRN
 
@@ -19,6 +20,7 @@ __all__ = [
     "VGG",
     "WRN",
     "BasicNet",
+    "BatraNet",
     "Network",
     "activation_of",
     "build",
@@ -28,7 +30,7 @@ __all__ = [
     "widths_of",
 ]
 
-Network = MLP | BasicNet | VGG | WRN
+Network = MLP | BasicNet | VGG | WRN | BatraNet
 
 
 class _Entry(NamedTuple):
@@ -47,6 +49,7 @@ _NETWORKS = {
     "basicnet": _Entry(BasicNet, BasicNet.WIDTHS, BasicNet.FEATURES),
     **{f"vgg-{depth}": _Entry(partial(VGG, depth), VGG.widths_of(depth), VGG.FEATURES) for depth in GROUPS},
     "wrn-16-8": _Entry(partial(WRN, 16, 8), WRN.widths_of(16, 8), WRN.FEATURES, WRN.COUNTED),
+    "batranet": _Entry(BatraNet, BatraNet.WIDTHS, BatraNet.FEATURES),
 }
 
 

@@ -324,7 +324,8 @@ def draw_course(
 
 def top_of(courses: Mapping[Key, Course]) -> float:
     """A common end of the percentages' axes: at least 10."""
-    return max([10.0, *(1.15 * float(np.nanmax(found.mean + found.deviation)) for found in courses.values())])
+    highest = [found.mean + found.deviation for found in courses.values()]
+    return max([10.0, *(1.15 * float(np.nanmax(each)) for each in highest if np.isfinite(each).any())])
 
 
 def _panels(layout: Layout) -> list[list[Column | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,8 @@ def _peak(program: Program, leaves: list[Any], inputs: list[Any]) -> int:
     return peak
 
 
-def _latency(model: nnx.Module, one: Any, batch: int) -> float:
+def stopwatch(model: nnx.Module, one: Any, batch: int) -> Callable[[], float]:
+    """A function that evaluates the model on so many copies of an input, and tells the seconds; compiled and warm."""
     graph, state = nnx.split(model)
 
     @jax.jit
@@ -120,10 +121,18 @@ def _latency(model: nnx.Module, one: Any, batch: int) -> float:
 
     many = jax.tree.map(lambda leaf: jnp.repeat(leaf, batch, 0), one)
     jax.block_until_ready(call(state, many))
-    times: list[float] = []
-    fewest, most = CALLS
-    while len(times) < fewest or (sum(times) < SECONDS and len(times) < most):
+
+    def seconds() -> float:
         start = time.perf_counter()
         jax.block_until_ready(call(state, many))
-        times.append(time.perf_counter() - start)
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def _latency(model: nnx.Module, one: Any, batch: int) -> float:
+    seconds, times = stopwatch(model, one, batch), []
+    fewest, most = CALLS
+    while len(times) < fewest or (sum(times) < SECONDS and len(times) < most):
+        times.append(seconds())
     return statistics.median(times)

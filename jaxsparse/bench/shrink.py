@@ -1,0 +1,85 @@
+"""`jaxsparse bench shrink`: what removing half of a network's units gives, in multiplications and in time.
+
+The units are drawn at random and made dead (gamma 0, beta <= 0); which ones they are does not matter to the time. Both
+networks are timed in turn, call after call.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsparse import data, models, sparsity
+from jaxsparse.bench import arguments
+from jaxsparse.config import require
+from jaxsparse.data import noise
+from jaxsparse.shrinking import shrink as shrunk
+from jaxsparse.shrinking.costs import cost, stopwatch
+
+CALLS = 5
+"""Of each network in a round."""
+
+
+def _half_dead(model: nnx.Module, only: str, rng: np.random.Generator) -> nnx.Module:
+    """The model with every second unit, at random, of the layers below `only` dead."""
+    for layer in sparsity.layers(model, only):
+        norm: Any = layer.norm
+        scale, bias = np.array(norm.scale[...]), np.array(norm.bias[...])
+        chosen = rng.permutation(len(scale))[: len(scale) // 2]
+        scale[chosen], bias[chosen] = 0.0, -1.0
+        norm.scale[...], norm.bias[...] = jnp.asarray(scale), jnp.asarray(bias)
+    return model
+
+
+def shrink(model: str, width: float, image: str, batch: int, rounds: int = 7) -> dict[str, object]:
+    """Removes half of a network's units and times it before and after.
+
+    Args:
+      model: name of the network.
+      width: multiplies its own widths.
+      image: HEIGHTxWIDTHxCHANNELS.
+      batch: images in a call.
+      rounds: of a few calls of each network, in turn; medians are given.
+
+    Returns:
+      Parameters, multiplications and milliseconds of a call before and after, and what was gained in each; `share`:
+      the gain in time over that in multiplications.
+
+    Raises:
+      InvalidInput: naming the field and the allowed values.
+    """
+    arguments.check(rounds, None)
+    require(batch >= 1, "batch", batch, "a whole number >= 1")
+    description = data.describe(noise.PREFIX + image)
+    network = models.build(
+        model,
+        shape=description.shape,
+        classes=description.classes,
+        widths=models.widths_of(model, width),
+        rngs=nnx.Rngs(0),
+    )
+    network.eval()
+    large = _half_dead(network, models.features_of(model), np.random.default_rng(0))
+    one = jax.random.normal(jax.random.key(0), (1, *description.shape))
+    small, _ = shrunk(large, one)
+    costs = [cost(each, one, batches=()) for each in (large, small)]
+    stopwatches = [stopwatch(each, one, batch) for each in (large, small)]
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds * CALLS):
+        for seconds, kept in zip(stopwatches, times, strict=True):
+            kept.append(1e3 * seconds())
+    before, after = map(statistics.median, times)
+    macs = costs[0].macs / costs[1].macs
+    return {
+        "parameters": [each.parameters for each in costs],
+        "macs": [each.macs for each in costs],
+        "milliseconds": [before, after],
+        "macs_gain": macs,
+        "time_gain": before / after,
+        "share": before / after / macs,
+    }

@@ -1,0 +1,118 @@
+"""What a file says of a network beside its arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsparse import data, models, records
+from jaxsparse.config import InvalidInput
+from jaxsparse.layers import activation
+from jaxsparse.shrinking import replace_arrays
+from jaxsparse.trees import flatten
+
+
+@dataclass(frozen=True)
+class Card:
+    """Enough to build a network again around its arrays, and to feed it."""
+
+    model: str
+    """name of the network"""
+    shape: tuple[int, int, int]
+    """of an image: height, width, channels"""
+    classes: int
+    built: tuple[int, ...]
+    """units of each hidden layer as the network was built; how many are left, the arrays show"""
+    head: tuple[int, ...] | None = None
+    """the same of the dense layers before the last one; none given: the network's own"""
+    activation: str = "relu"
+    slope: float = 0.01
+    """of leaky-relu below zero"""
+    pooled: tuple[int, ...] | None = None
+    """VGG: numbers of the convolutions (from 1) that a max-pool follows; none given: the network's own"""
+    flatten: bool | None = None
+    """VGG: whether the image goes flattened, not averaged, into the dense layers; none given: the network's own"""
+    mean: tuple[float, ...] = ()
+    """per channel, of pixels from 0 to 255: a network is fed (pixels - mean) / deviation; empty: not known"""
+    deviation: tuple[float, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """how it was trained: the `run.json` of its run"""
+
+    @classmethod
+    def of_run(cls, described: Mapping[str, Any]) -> Card:
+        """The card of a run's network from its `run.json`, without the moments of the pixels.
+
+        Raises:
+          InvalidInput: for settings or data that this version does not know.
+        """
+        run = records.run_of(described)
+        description = data.describe(run.data)
+        return cls(
+            model=run.model,
+            shape=description.shape,
+            classes=description.classes,
+            built=models.widths_of(run.model, run.width, run.widths),
+            head=run.head,
+            activation=run.activation,
+            slope=run.slope,
+            run=described,
+        )
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, str]) -> Card:
+        """The card in a file's metadata, see `metadata`.
+
+        Raises:
+          InvalidInput: for metadata that `metadata` has not made.
+        """
+        try:
+            found: dict[str, Any] = {each.name: json.loads(metadata[each.name]) for each in fields(cls)}
+        except (KeyError, ValueError):
+            raise InvalidInput("file must be one that `jaxsparse export` wrote, its metadata are not a card") from None
+        found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        return cls(**found)
+
+    def metadata(self, model: nnx.Module) -> dict[str, str]:
+        """The card as texts in JSON, with `widths` (units that each layer of the model has) and `version` (of
+        jaxsparse)."""
+        kernels = {
+            name: leaf for name, leaf in flatten(nnx.state(model, nnx.Param)).items() if name.endswith("/kernel")
+        }
+        widths = {
+            name.removesuffix("/kernel").removesuffix("/linear"): leaf.shape[-1] for name, leaf in kernels.items()
+        }
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found |= {"widths": widths, "version": version("jaxsparse")}
+        return {name: json.dumps(value) for name, value in found.items()}
+
+    def network(self, arrays: Mapping[str, np.ndarray]) -> models.Network:
+        """The network with these arrays, by name, in evaluation mode.
+
+        Raises:
+          InvalidInput: for an unknown network, or where an array is missing.
+        """
+        model = nnx.eval_shape(
+            lambda: models.build(
+                self.model,
+                shape=self.shape,
+                classes=self.classes,
+                widths=self.built,
+                head=self.head,
+                activation=activation(self.activation, self.slope),
+                rngs=nnx.Rngs(0),
+            )
+        )
+        if isinstance(model, models.VGG):
+            model.flatten = model.flatten if self.flatten is None else self.flatten
+            for number, block in enumerate(model.convolutions, start=1):
+                block.pool = block.pool if self.pooled is None else number in self.pooled
+        model = replace_arrays(model, {name: jnp.asarray(array) for name, array in arrays.items()})
+        model.eval()
+        return model

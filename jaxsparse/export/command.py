@@ -1,0 +1,53 @@
+"""`jaxsparse export`: a trained network as a file for other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxsparse import data, records
+from jaxsparse.config import require, require_choice
+from jaxsparse.export.card import Card
+from jaxsparse.export.loading import folder_of, read
+from jaxsparse.export.saving import FORMATS, save
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained network as a file for other programs: its weights by name, or the network as a whole."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of a run, or a .safetensors file of an export"""
+    format: str = "safetensors"
+    """safetensors (`jaxsparse.load` reads it back), onnx or stablehlo (both need `pip install 'jaxsparse[export]'`)"""
+    out: Path | None = None
+    """file, or folder of the file [the run's, with .FORMAT added]"""
+
+
+def _with_moments(card: Card) -> Card:
+    """The card with the moments of the pixels, if the data of its run are here."""
+    if card.mean or not card.run:
+        return card
+    name = records.run_of(card.run).data
+    if not (data.describe(name).fits and data.is_ready(name)):
+        return card
+    dataset = data.load(name)
+    return replace(card, mean=tuple(dataset.mean.tolist()), deviation=tuple(dataset.deviation.tolist()))
+
+
+def command(flags: Export) -> int:
+    """The command's action; its exit status."""
+    require_choice("format", flags.format, FORMATS)
+    source = folder_of(flags.run)
+    model, card = read(source)
+    whole = source.resolve()  # the run may be `.`
+    name = f"{whole.stem if whole.is_file() else whole.name}.{flags.format}"
+    out = flags.out or whole.with_name(name)
+    ending = out.suffix.removeprefix(".")
+    require(ending not in FORMATS or ending == flags.format, "out", str(out), f"a .{flags.format} file or a folder")
+    for file in save(out if ending == flags.format else out / name, model, _with_moments(card)):
+        print(file)
+    return 0

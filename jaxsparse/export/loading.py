@@ -1,0 +1,64 @@
+"""Trained networks back from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxsparse import models, records
+from jaxsparse.config import InvalidInput, require
+from jaxsparse.export.card import Card
+
+
+def folder_of(folder: str | Path) -> Path:
+    """The folder of a run: the given one, or that of the only run that a training has made in it."""
+    cells = sorted(path.parent for path in Path(folder).glob("cells/*/run.json"))
+    return cells[0] if len(cells) == 1 else Path(folder)
+
+
+def load(path: str | Path) -> models.Network:
+    """The trained network of a run or an export, in evaluation mode; also one that `jaxsparse shrink` has made smaller.
+
+    A shrunk network is the class of its run, whose arrays have the sizes that they have in the file.
+
+    Args:
+      path: a `.safetensors` file that `jaxsparse export` or `js.save` wrote, or a folder: of a run (with `run.json`),
+        of a training that holds just one, or with one such file.
+
+    Raises:
+      InvalidInput: where there is no network, or one of a run that failed.
+    """
+    return read(path)[0]
+
+
+def read(path: str | Path) -> tuple[models.Network, Card]:
+    """`load`, and the card of the network; that of a run is without the moments of the pixels.
+
+    Raises:
+      InvalidInput: as `load`.
+    """
+    folder = folder_of(path)
+    files = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    if len(files) == 1 and not (folder / "run.json").exists():
+        arrays, metadata = arrays_of(files[0])
+        card = Card.of_metadata(metadata)
+    else:
+        described = records.describe(folder)
+        require(described["status"] != "failed", "run", str(folder), "one that did not fail")
+        arrays, card = records.weights(folder), Card.of_run(described)
+    return card.network(arrays), card
+
+
+def arrays_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays by name, and metadata, of a safetensors file.
+
+    Raises:
+      InvalidInput: for a file that is none, or with numbers that NumPy lacks (bfloat16).
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError) as error:
+        raise InvalidInput(f"file must be a readable .safetensors file, got {str(path)!r}: {error}") from None

@@ -1,0 +1,115 @@
+"""A network as the bytes of a file, in three formats."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+
+from jaxsparse import records
+from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.export.card import Card
+from jaxsparse.export.forward import forward
+from jaxsparse.trees import flatten
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+"""What a StableHLO file runs on."""
+
+
+def _extra(module: str, format: str) -> ModuleType:
+    """A module of the extra `export`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise InvalidInput(
+            f"format {format} needs {module}, which is not installed: pip install 'jaxsparse[export]'"
+        ) from None
+
+
+def _safetensors(model: nnx.Module, card: Card) -> bytes:
+    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in flatten(nnx.state(model)).items()}
+    return safetensors.numpy.save(arrays, card.metadata(model))
+
+
+def _onnx(model: nnx.Module, card: Card) -> bytes:
+    empty = [name for name, leaf in flatten(nnx.state(model)).items() if leaf.size == 0]
+    if empty:
+        raise InvalidInput(f"format onnx is not possible for a network with a layer of no units ({empty[0]} is empty)")
+    jax2onnx = _extra("jax2onnx", "onnx")
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # warns of values whose type no reader needs
+    with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):  # it replaces flax's layers by its own
+        warnings.simplefilter("ignore")
+        try:
+            converted = jax2onnx.to_onnx(
+                forward(model),
+                [("n", *card.shape)],
+                model_name=card.model,
+                input_names=["images"],
+                output_names=["logits"],
+            )
+        except NotImplementedError as error:
+            reason = " ".join(str(error).split())
+            raise InvalidInput(f"format onnx is not possible for this network: {reason}") from None
+    for name, text in card.metadata(model).items():
+        entry = converted.metadata_props.add()
+        entry.key, entry.value = name, text
+    return converted.SerializeToString()
+
+
+def _stablehlo(model: nnx.Module, card: Card) -> bytes:
+    _extra("flatbuffers", "stablehlo")
+    (n,) = jax.export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, *card.shape), jnp.float32)
+    return bytes(jax.export.export(jax.jit(forward(model)), platforms=PLATFORMS)(images).serialize())
+
+
+_CONVERSIONS: dict[str, Callable[[nnx.Module, Card], bytes]] = {
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+    "stablehlo": _stablehlo,
+}
+
+FORMATS: tuple[str, ...] = tuple(_CONVERSIONS)
+"""Names of the formats, for `--format`; a file's name ends with that of its format."""
+
+
+def save(path: str | Path, model: nnx.Module, card: Card) -> list[Path]:
+    """Writes a network in evaluation mode; the end of the name says the format, see the package.
+
+    Args:
+      path: `.safetensors`, `.onnx` or `.stablehlo`. Beside the last one, which has no place for it, the card is written
+        as `.json`. The folder is made if it is missing.
+      model: images `[n, height, width, channels]` to logits `[n, classes]`.
+      card: what the model is.
+
+    Returns:
+      The files.
+
+    Raises:
+      InvalidInput: for another ending, a file that is there already, a format that needs what is not installed, or
+        ONNX of a network that has lost all units of a layer, which ONNX Runtime refuses.
+    """
+    path = Path(path)
+    format = path.suffix.removeprefix(".")
+    require_choice("ending of the file", format, FORMATS)
+    files = [path, path.with_suffix(".json")] if format == "stablehlo" else [path]
+    for file in files:
+        require(not file.exists(), "out", str(file), "a file that is not there yet")
+    content = _CONVERSIONS[format](model, card)
+    records.writable(path.parent)
+    if format == "stablehlo":
+        metadata = {name: json.loads(text) for name, text in card.metadata(model).items()}
+        records.write_text(files[1], json.dumps(metadata, indent=1))
+    records.write_bytes(path, content)
+    return files

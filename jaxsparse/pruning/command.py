@@ -1,0 +1,223 @@
+"""`jaxsparse prune`: explicit pruning of a trained network, and what it costs in accuracy.
+
+The folder it writes holds a network like any other run's (`js.load`, `jaxsparse measure`, `jaxsparse shrink`):
+
+    run.json               that of the run, with how it was pruned under `pruned`
+    weights.safetensors    the arrays, with zeros where they are pruned
+    masks.safetensors      booleans by name of a parameter, true where it is kept
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+import tyro
+from flax import nnx
+
+from jaxsparse import data, export, models, records
+from jaxsparse.config import Run, Thresholds, require, require_choice
+from jaxsparse.losses import evaluate
+from jaxsparse.pruning import methods
+from jaxsparse.pruning.comparing import Below, Sparsity
+from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, Method, fine_tune
+from jaxsparse.pruning.masks import below, convolutions, share_pruned
+from jaxsparse.pruning.schedules import Schedule, cubic, iterative, one_shot, plan
+from jaxsparse.trees import Mask, Tree, flatten
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Prune a trained network, train on what is left, and show the accuracy before, between and after."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """folder of a run"""
+    method: str = "magnitude"
+    """magnitude or random: weights of the whole network; hybrid: weights, the same share of each filter; filters: units
+    by L1 norm; random-filters: units; slimming: units by gamma (without normalisation, slices of filters by L2 norm);
+    implicit: the units that are dead already. All but magnitude and random prune the layers that count as features"""
+    sparsity: float | None = None
+    """share of what the method prunes [0.5; implicit takes none]"""
+    threshold: float | None = None
+    """prune what is below this value instead of a share [implicit: 1e-3]"""
+    schedule: str = "one-shot"
+    """when: one-shot, iterative (the same share of what is left each time) or cubic (fast at first)"""
+    rounds: int = 5
+    """iterative, cubic: how many times, spread evenly over the epochs"""
+    protocol: str = "own"
+    """fine-tuning: own (the run's optimizer, regularizer and last learning rate; masks hold in every step) or batra2024
+    (gradient descent, learning rate 1e-6, decay 1e-8; masks are applied after each epoch)"""
+    epochs: int = 20
+    """of fine-tuning; 0: none"""
+    learning_rate: float | None = None
+    """of fine-tuning [the protocol's]"""
+    seed: int = 0
+    """of the order of the images, and of random pruning"""
+    out: Path | None = None
+    """folder of the pruned network [the run's, with -pruned added]"""
+    json: bool = False
+    """print one JSON object instead of text"""
+
+
+METHODS = ("magnitude", "filters", "slimming", "hybrid", "random", "random-filters", "implicit")
+SCHEDULES = ("one-shot", "iterative", "cubic")
+PROTOCOLS = ("own", "batra2024")
+
+
+def _amount(flags: Prune) -> float | Below:
+    if flags.threshold is not None or flags.method == "implicit":
+        return Below(Thresholds.scale if flags.threshold is None else flags.threshold)
+    return 0.5 if flags.sparsity is None else flags.sparsity
+
+
+def _method(flags: Prune, features: str) -> Method:
+    """The method that the flags name; `features` is the path of the layers that count."""
+    units, key = below(features), jax.random.key(flags.seed)
+
+    def implicit(params: Tree, sparsity: Sparsity) -> Tree:
+        assert isinstance(sparsity, Below)
+        dead = Thresholds(scale=sparsity.threshold, norm=sparsity.threshold)
+        return methods.implicit(params, dead, prunable=units)
+
+    found: dict[str, Method] = {
+        "magnitude": methods.magnitude,
+        "filters": partial(methods.filters, prunable=units),
+        "slimming": partial(methods.slimming, prunable=units),
+        "hybrid": partial(methods.hybrid, prunable=units),
+        "random": partial(methods.random, key=key),
+        "random-filters": partial(methods.random_filters, key=key, prunable=units),
+        "implicit": implicit,
+    }
+    return found[flags.method]
+
+
+def _schedule(flags: Prune) -> Schedule:
+    amount, every = _amount(flags), max(1, flags.epochs // max(1, flags.rounds))
+    if isinstance(amount, float) and flags.schedule == "iterative":
+        return iterative(amount, flags.rounds, every)
+    if isinstance(amount, float) and flags.schedule == "cubic":
+        return cubic(amount, every * (flags.rounds - 1), every=every)
+    return one_shot(amount)
+
+
+def _tuning(flags: Prune, run: Run, described: Mapping[str, Any]) -> FineTuning:
+    if flags.protocol == "batra2024":
+        tuning = BATRA_2024
+    else:
+        none = described["regularizer"] == "none"
+        tuning = FineTuning(
+            run.optimizer,
+            described["learning_rate"] * run.factor ** len(run.milestones),
+            "l2" if none else described["regularizer"],
+            0.0 if none else described["strength"],
+            constants=described["constants"],
+            nesterov=run.nesterov,
+        )
+    rate = tuning.learning_rate if flags.learning_rate is None else flags.learning_rate
+    return replace(tuning, epochs=flags.epochs, learning_rate=rate)
+
+
+def _check(flags: Prune) -> None:
+    """Raises InvalidInput for flags that can't be followed, whatever the run."""
+    require_choice("method", flags.method, METHODS)
+    require_choice("schedule", flags.schedule, SCHEDULES)
+    require_choice("protocol", flags.protocol, PROTOCOLS)
+    sparsity, by_value = flags.sparsity, flags.threshold is not None
+    require(sparsity is None or 0 <= sparsity <= 1, "sparsity", sparsity, "a fraction in [0, 1]")
+    require(sparsity is None or not by_value, "sparsity", sparsity, "left out where a threshold is given")
+    implicit = flags.method == "implicit"
+    require(sparsity is None or not implicit, "sparsity", sparsity, "left out for implicit, which takes what is dead")
+    require(flags.epochs >= 0, "epochs", flags.epochs, "a whole number >= 0")
+    rate = flags.learning_rate
+    require(rate is None or (math.isfinite(rate) and rate > 0), "learning-rate", rate, "a finite number > 0")
+    require(0 <= flags.seed < 2**32, "seed", flags.seed, "a whole number from 0 to 2^32 - 1")
+    if flags.schedule != "one-shot":
+        fits = not (implicit or by_value)
+        require(fits, "schedule", flags.schedule, "one-shot for implicit, and where a threshold is given")
+        most = max(1, flags.epochs)
+        require(1 <= flags.rounds <= most, "rounds", flags.rounds, f"a whole number from 1 to {most}, the epochs")
+    _amount(flags)
+
+
+def command(flags: Prune) -> int:
+    """The command's action; its exit status."""
+    _check(flags)
+    folder = export.folder_of(flags.run)
+    described, model = records.describe(folder), export.load(folder)
+    out = flags.out or folder.with_name(folder.name + "-pruned")
+    require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
+    run = records.run_of(described)
+    method, tuning = _method(flags, models.features_of(run.model)), _tuning(flags, run, described)
+    dataset, key = data.load(run.data), jax.random.fold_in(jax.random.key(flags.seed), 3)
+    follow = plan(_schedule(flags), tuning.epochs)
+    last = ((0, follow[-1][1]),)
+    at_once, _ = fine_tune(model, run, dataset, key, method, last, replace(tuning, epochs=0))
+    tuned, masks = fine_tune(model, run, dataset, key, method, follow, tuning)
+    errors = _test_errors((model, at_once, tuned), dataset)
+    found = {
+        "method": flags.method,
+        "plan": [[epoch, asdict(amount) if isinstance(amount, Below) else amount] for epoch, amount in follow],
+        "fine_tuning": asdict(tuning),
+        "seed": flags.seed,
+        "test_error": errors,
+        "accuracy": [100 - error for error in errors],
+        **summary(masks),
+    }
+    write(out, described, found, tuned, masks)
+    print(json.dumps(found) if flags.json else terminal(found, out))
+    return 0
+
+
+def _test_errors(networks: Sequence[nnx.Module], dataset: data.Dataset) -> list[float]:
+    """In percent, of networks that differ in their numbers only: one compilation for all."""
+    graph = nnx.split(networks[0])[0]
+
+    def error(state: Any, dataset: data.Dataset) -> jax.Array:
+        return evaluate(nnx.merge(graph, state, copy=True), dataset, dataset.test)[1]
+
+    compiled = jax.jit(error)
+    return [float(compiled(nnx.state(network), dataset)) for network in networks]
+
+
+def summary(masks: Tree) -> dict[str, Any]:
+    """Percent that the masks prune, of all parameters and of the convolutions (none: null)."""
+
+    def percent(chosen: Mask | None) -> float | None:
+        share = share_pruned(masks, chosen)
+        return None if math.isnan(share) else 100 * share
+
+    return {
+        "sparsity": percent(None),
+        "sparsity_convolutions": percent(convolutions),
+        "sparsity_by_parameter": {
+            name: 100 * float(np.mean(~np.asarray(mask))) if mask.size else 0.0 for name, mask in flatten(masks).items()
+        },
+    }
+
+
+def terminal(found: Mapping[str, Any], out: Path) -> str:
+    """The same as text."""
+    steps = zip(("before pruning", "after pruning", "after fine-tuning"), found["accuracy"], strict=True)
+    lines = [f"accuracy {step:18} {value:6.2f} %" for step, value in steps]
+    lines.append(f"pruned   of all parameters  {found['sparsity']:6.2f} %")
+    if found["sparsity_convolutions"] is not None:
+        lines.append(f"pruned   of convolutions    {found['sparsity_convolutions']:6.2f} %")
+    return "\n".join([*lines, f"network  {out}"])
+
+
+def write(folder: Path, described: Mapping[str, Any], found: Mapping[str, Any], model: nnx.Module, masks: Tree) -> None:
+    """Writes the pruned network; `run.json` last, so that the folder is not a run before it is complete."""
+    records.writable(folder)
+    model_of = {"model": described["run"]["model"]}
+    for name, tree in (("masks", masks), ("weights", nnx.state(model))):
+        arrays = {key: np.asarray(jax.device_get(leaf)) for key, leaf in flatten(tree).items()}
+        records.write_bytes(folder / f"{name}.safetensors", safetensors.numpy.save(arrays, model_of))
+    records.write_text(folder / "run.json", json.dumps({**described, "pruned": found}, indent=1))

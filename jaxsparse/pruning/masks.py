@@ -1,0 +1,66 @@
+"""Masks: pytrees of booleans with the parameters' structure and shapes, True where a parameter is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsparse.trees import Kind, Mask, Tree, flatten, kinds, of_kind
+
+kernels = of_kind(Kind.KERNEL)
+"""Which parameters may be pruned: all weights of dense and convolution layers."""
+
+
+def _like(params: Tree, leaves: list[bool]) -> Tree:
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def convolutions(params: Tree) -> Tree:
+    """Which parameters may be pruned: the kernels `[height, width, inputs, outputs]` of convolutions."""
+    pairs = zip(jax.tree.leaves(kinds(params)), jax.tree.leaves(params), strict=True)
+    return _like(params, [kind == Kind.KERNEL and leaf.ndim > 2 for kind, leaf in pairs])
+
+
+def below(path: str) -> Callable[[Tree], Tree]:
+    """Which parameters may be pruned: the kernels of the modules below a path (`"convolutions"`)."""
+
+    def chosen(params: Tree) -> Tree:
+        pairs = zip(jax.tree.leaves(kinds(params)), flatten(params), strict=True)
+        return _like(params, [kind == Kind.KERNEL and name.startswith(path + "/") for kind, name in pairs])
+
+    return chosen
+
+
+def selected(params: Tree, chosen: Mask) -> dict[str, jax.Array]:
+    """The chosen parameters, by name."""
+    flags = jax.tree.leaves(chosen(params) if callable(chosen) else chosen)
+    return {name: leaf for (name, leaf), flag in zip(flatten(params).items(), flags, strict=True) if flag}
+
+
+def masks_of(params: Tree, kept: Mapping[str, jax.Array]) -> Tree:
+    """Masks from booleans by name of a parameter, in its shape or that of its last axes; all others are kept."""
+    leaves = [
+        jnp.broadcast_to(kept[name], leaf.shape) if name in kept else jnp.ones(leaf.shape, bool)
+        for name, leaf in flatten(params).items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def apply(params: Tree, masks: Tree) -> Tree:
+    """The parameters with zeros where they are pruned."""
+    return jax.tree.map(lambda w, mask: jnp.where(mask, w, jnp.zeros_like(w)), params, masks)
+
+
+def both(masks: Tree, others: Tree) -> Tree:
+    """What both keep."""
+    return jax.tree.map(jnp.logical_and, masks, others)
+
+
+def share_pruned(masks: Tree, chosen: Mask | None = None) -> float:
+    """Share of the parameters (of those chosen, such as `convolutions`) that is pruned, in [0, 1]; nan of none."""
+    found = flatten(masks) if chosen is None else selected(masks, chosen)
+    total = sum(mask.size for mask in found.values())
+    return sum(int(np.sum(~np.asarray(mask))) for mask in found.values()) / total if total else float("nan")

@@ -1,0 +1,185 @@
+"""The methods: functions from parameters to masks. They differ in what is scored and in what is compared with what.
+
+| method           | prunes              | the lowest               | compared       | source                         |
+|------------------|---------------------|--------------------------|----------------|--------------------------------|
+| `magnitude`      | weights             | magnitude                | globally       | Han et al. 2015                |
+| `hybrid`         | convolution weights | magnitude                | in each filter | Batra et al. 2024, section 1.4 |
+| `filters`        | units               | L1 norm of their weights | in each layer  | Li et al. 2017                 |
+| `slimming`       | units               | magnitude of gamma       | globally       | Liu et al. 2017                |
+| `channels`       | 2-D filter slices   | L2 norm                  | globally       | Batra et al. 2024, section 1.3 |
+| `implicit`       | units               | what is dead already     |                | Mehta et al. 2019, section 2.1 |
+| `random`         | weights             | a uniform random number  | globally       | the control of `magnitude`     |
+| `random_filters` | units               | a uniform random number  | in each layer  | the control of `filters`       |
+
+Where a function takes `compare`, it may be `globally`, `by_layer` or (of weights) `by_filter`. How many go, and what
+happens with equal scores: see `jaxsparse.pruning.comparing`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxsparse.config import Thresholds, require
+from jaxsparse.pruning.comparing import Comparison, Scores, Sparsity, by_filter, by_layer, globally
+from jaxsparse.pruning.layers import Layer, layers_of, units
+from jaxsparse.pruning.masks import convolutions, kernels, masks_of, selected
+from jaxsparse.trees import Mask, Tree, flatten
+
+
+def magnitude(params: Tree, sparsity: Sparsity, *, prunable: Mask = kernels, compare: Comparison = globally) -> Tree:
+    """Prunes the weights of the smallest magnitude.
+
+    Han et al. 2015, section 3; with one threshold for all layers, as in Batra et al. 2024, section 2.1.
+
+    Args:
+      params: of the network.
+      sparsity: fraction of the prunable weights in [0, 1], or `Below(magnitude)`; by parameter with `by_layer`.
+      prunable: which parameters may be pruned, as a pytree of booleans or a function from the parameters to one.
+      compare: what is compared with what.
+
+    Returns:
+      Booleans like the parameters, True = kept.
+
+    Raises:
+      InvalidInput: for a fraction out of range, or where nothing is prunable.
+    """
+    return masks_of(params, compare({name: abs(leaf) for name, leaf in _weights(params, prunable).items()}, sparsity))
+
+
+def hybrid(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions) -> Tree:
+    """Prunes the weights of the smallest magnitude in each filter, so that every filter loses the same share.
+
+    Batra et al. 2024, section 1.4. Arguments, result and errors are those of `magnitude`; by default the dense layers
+    are left alone.
+    """
+    return magnitude(params, sparsity, prunable=prunable, compare=by_filter)
+
+
+def random(
+    params: Tree,
+    sparsity: Sparsity,
+    key: jax.Array,
+    *,
+    prunable: Mask = kernels,
+    compare: Comparison = globally,
+) -> Tree:
+    """Prunes weights at random. With the same key, a higher sparsity keeps a subset; else as `magnitude`."""
+    leaves = _weights(params, prunable)
+    shapes = {name: leaf.shape for name, leaf in leaves.items()}
+    return masks_of(params, compare(_uniform(shapes, key), sparsity))
+
+
+def filters(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, compare: Comparison = by_layer) -> Tree:
+    """Prunes whole units by the L1 norm of their incoming weights.
+
+    Li et al. 2017, section 3.1: in each layer the same or a given share. With `compare=globally`, the norms of all
+    layers are compared (Batra et al. 2024, section 1.4).
+
+    Args:
+      params: of the network.
+      sparsity: fraction of the units in [0, 1], or `Below(norm)`; with `by_layer` also by layer (`convolutions/0`).
+      prunable: kernels of the layers whose units may be pruned.
+      compare: what is compared with what.
+
+    Returns:
+      Booleans like the parameters, True = kept. With a unit go its bias, and gamma and beta behind it.
+
+    Raises:
+      InvalidInput: for a fraction out of range, or where nothing is prunable.
+    """
+    leaves = flatten(params)
+    scores = {
+        layer.name: jnp.sum(abs(leaves[name]), axis=tuple(range(leaves[name].ndim - 1)))
+        for layer, name in _kernels(layers_of(params, prunable))
+    }
+    return _without_units(params, compare(scores, sparsity))
+
+
+def random_filters(
+    params: Tree,
+    sparsity: Sparsity,
+    key: jax.Array,
+    *,
+    prunable: Mask = convolutions,
+    compare: Comparison = by_layer,
+) -> Tree:
+    """Prunes whole units at random. With the same key, a higher sparsity keeps a subset; else as `filters`."""
+    leaves = flatten(params)
+    shapes = {layer.name: leaves[name].shape[-1:] for layer, name in _kernels(layers_of(params, prunable))}
+    return _without_units(params, compare(_uniform(shapes, key), sparsity))
+
+
+def slimming(
+    params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, compare: Comparison = globally
+) -> Tree:
+    """Prunes whole units by |gamma| of the normalisation behind them, with one threshold for the whole network.
+
+    Liu et al. 2017, section 3 (network slimming; train with `js.BatchNormL1`). Layers without a normalisation are left
+    alone; where no layer has one, `channels` takes over. A high sparsity may take whole layers.
+
+    Arguments, result and errors are those of `filters`, with `Below(|gamma|)`.
+    """
+    leaves = flatten(params)
+    scores = {layer.name: abs(leaves[layer.scale]) for layer in layers_of(params, prunable) if layer.scale is not None}
+    if not scores:
+        return channels(params, sparsity, prunable=prunable, compare=compare)
+    return _without_units(params, compare(scores, sparsity))
+
+
+def channels(
+    params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, compare: Comparison = globally
+) -> Tree:
+    """Prunes what a filter reads from one input channel, `kernel[:, :, input, output]`, by its L2 norm.
+
+    Batra et al. 2024, section 1.3: network slimming for networks without normalisation; their network of 12 filters has
+    36 such channels.
+
+    Arguments, result and errors are those of `magnitude`, with a fraction of the channels or `Below(norm)`.
+    """
+    scores = {
+        name: jnp.sqrt(jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - 2))))
+        for name, leaf in _weights(params, prunable).items()
+    }
+    return masks_of(params, compare(scores, sparsity))
+
+
+def implicit(params: Tree, thresholds: Thresholds | None = None, *, prunable: Mask = kernels) -> Tree:
+    """Prunes the units that training has left dead: those with |gamma| below `thresholds.scale`, and in layers without
+    a normalisation those whose incoming weights have an L2 norm below `thresholds.norm`.
+
+    Mehta et al. 2019, section 2.1. For units that are dead by activation: `units(params,
+    js.measure(..).dead["activation"])`.
+
+    Raises:
+      InvalidInput: where nothing is prunable.
+    """
+    thresholds, leaves = thresholds or Thresholds(), flatten(params)
+    dead: Scores = {}
+    for layer, kernel in _kernels(layers_of(params, prunable)):
+        if layer.scale is not None:
+            dead[layer.name] = abs(leaves[layer.scale]) < thresholds.scale
+        else:
+            weights = leaves[kernel]
+            dead[layer.name] = jnp.sqrt(jnp.sum(weights**2, axis=tuple(range(weights.ndim - 1)))) < thresholds.norm
+    return units(params, dead)
+
+
+def _weights(params: Tree, prunable: Mask) -> dict[str, jax.Array]:
+    found = selected(params, prunable)
+    require(bool(found), "prunable", "none", "at least one parameter of the network")
+    return found
+
+
+def _kernels(found: list[Layer]) -> list[tuple[Layer, str]]:
+    return [(layer, layer.kernel) for layer in found if layer.kernel is not None]
+
+
+def _without_units(params: Tree, kept: Scores) -> Tree:
+    return units(params, {name: ~mask for name, mask in kept.items()})
+
+
+def _uniform(shapes: dict[str, tuple[int, ...]], key: jax.Array) -> Scores:
+    """Random scores, by name."""
+    keys = jax.random.split(key, len(shapes))
+    return {name: jax.random.uniform(each, shape) for each, (name, shape) in zip(keys, shapes.items(), strict=True)}
