@@ -111,6 +111,8 @@ def _outputs_of(captured: Any, path: Path) -> list[jax.Array]:
     """What a module put out, a `[n, .., units]` for each call."""
     node = nnx.to_pure_dict(captured)
     for part in path:
+        name = "/".join(map(str, path))
+        require(part in node, "model", name, "made of layers that are called, by a __call__ of their own class")
         node = node[part]
     called = node.get("__call__", node)  # other methods may go through it, and do more
     return [leaf for leaf in jax.tree.leaves(called) if leaf.ndim >= 2]

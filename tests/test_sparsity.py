@@ -181,3 +181,20 @@ def test_bad_input() -> None:
         js.measure(WithoutNorm(nnx.Rngs(0)), [jnp.ones((1, 6))], only="../first")
     with pytest.raises(InvalidInput, match="batches must be at least one batch"):
         js.measure(WithoutNorm(nnx.Rngs(0)), [])
+
+
+def test_a_layer_whose_calls_are_not_seen_is_named() -> None:
+    """What a class inherits `nnx.capture` does not see."""
+
+    class Inherited(nnx.Linear):
+        pass
+
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.first = Inherited(3, 4, rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.first(x)
+
+    with pytest.raises(InvalidInput, match=r"^model must be made of layers that are called, .*got 'first'"):
+        js.measure(Model(nnx.Rngs(0)), jnp.ones((2, 3)))
