@@ -89,7 +89,7 @@ def universality(measured: Measured, settings: Sequence[tuple[str, Setting]], la
     """
     figure = Figure(figsize=(8, 0.9 + 1.25 * len(settings)))
     panels = figure.subplots(len(settings), layers, sharex=True, sharey="row", squeeze=False)
-    for row, (label, setting) in zip(panels, settings, strict=True):
+    for row, (label, setting) in zip(panels.tolist(), settings, strict=True):
         runs = measured.runs(setting)
         if not runs:
             raise InvalidInput(f"run folder must hold every training of {label}")
@@ -101,16 +101,15 @@ def universality(measured: Measured, settings: Sequence[tuple[str, Setting]], la
             values = np.concatenate([layer[place] for layer in by_run])
             axes.hist(values, BINS, weights=np.full(len(values), 100 / len(values)), color="#0072B2", alpha=0.85)
             axes.annotate(
-                f"0 on {100 * np.mean(values == 0):.0f} %",
-                (0.97, 0.95),
+                f"never: {100 * np.mean(values == 0):.0f} %",
+                (0.5, 0.95),
                 xycoords="axes fraction",
-                ha="right",
+                ha="center",
                 va="top",
                 fontsize=7.5,
             )
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            if row is panels[0]:
-                axes.set_title({-1: "last layer", -2: "last but one"}.get(place, f"{-place}. from the end"))
-            if row is panels[-1]:
-                axes.set_xlabel("universality (%)")
+    for number, (top, bottom) in enumerate(zip(panels[0], panels[-1], strict=True)):
+        top.set_title({1: "last layer", 2: "last but one"}.get(layers - number, f"{layers - number}. from the end"))
+        bottom.set_xlabel("universality (%)")
     return figure

@@ -204,6 +204,8 @@ class Measure:
     threshold_scale: float = Thresholds.scale
     threshold_activation: float = Thresholds.activation
     threshold_norm: float = Thresholds.norm
+    json: bool = False
+    """print one JSON object instead of a table"""
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,8 @@ def _measure(flags: Measure, command: str) -> int:
     model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
     dataset = data.load(run.data)
     found = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
-    print(sparsity.judge(found, thresholds))
+    judged = sparsity.judge(found, thresholds)
+    print(json.dumps(judged.counts()) if flags.json else judged)
     return 0
 
 

@@ -224,6 +224,18 @@ class Sparsity:
         found = self.dead[criterion]
         return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
 
+    def counts(self) -> dict[str, dict[str, int | None]]:
+        """Units of each layer, and how many are dead by each criterion (nothing where it has not what that looks at)."""
+
+        def by(criterion: str, name: str) -> int | None:
+            mask = self.dead[criterion].get(name)
+            return None if mask is None else int(mask.sum())
+
+        return {
+            name: {"units": len(layer), **{criterion: by(criterion, name) for criterion in CRITERIA}}
+            for name, layer in self.units.items()
+        }
+
     def __str__(self) -> str:
         width = max((len(name) for name in self.units), default=5)
         lines = [f"{'layer':{width}}  units" + "".join(f"  {criterion:>10}" for criterion in CRITERIA)]

@@ -154,6 +154,9 @@ def test_results_as_a_table(trained: Path, capsys: pytest.CaptureFixture[str]) -
 def test_measure(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", str(trained), "--threshold-scale", "1e9"]) == 0
     assert "100.0 %" in capsys.readouterr().out
+    assert main(["measure", str(trained), "--threshold-scale", "1e9", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    assert found["units"] == found["scale"] > 0 == found["norm"]
 
 
 def test_network_of_other_settings(tmp_path: Path) -> None:
