@@ -225,7 +225,7 @@ class Sparsity:
         return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
 
     def counts(self) -> dict[str, dict[str, int | None]]:
-        """Units of each layer, and how many are dead by each criterion (nothing where it has not what that looks at)."""
+        """Units of each layer, and how many are dead by each criterion (none where it lacks what that looks at)."""
 
         def by(criterion: str, name: str) -> int | None:
             mask = self.dead[criterion].get(name)
