@@ -105,3 +105,11 @@ def test_noise_has_the_shape_in_its_name() -> None:
     assert noise.train.images.shape == (noise.description.train_size, 5, 6, 3)
     x = np.asarray(data.preprocess(noise, noise.train.images))
     np.testing.assert_allclose([x.mean(), x.std()], [0, 1], atol=0.02)
+
+
+def test_loaded_while_tracing() -> None:
+    """Whoever keeps what was loaded keeps arrays, not tracers."""
+    kept: list[data.Dataset] = []
+    jax.jit(lambda: kept.append(data.load("digits")))()
+    assert kept[0].train.images.shape == (1437, 8, 8, 1)
+    assert float(kept[0].mean[0]) > 0

@@ -75,15 +75,16 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def on_device(description: Description, train: Arrays, test: Arrays) -> Dataset:
-    """The data set of these arrays, on the default device."""
+    """The data set of these arrays, on the default device; also inside a function that is being traced."""
     mean, deviation = _moments(train[0])
-    return Dataset(
-        train=Split(jnp.asarray(train[0]), jnp.asarray(train[1], jnp.int32)),
-        test=Split(jnp.asarray(test[0]), jnp.asarray(test[1], jnp.int32)),
-        mean=jnp.asarray(mean, jnp.float32),
-        deviation=jnp.asarray(deviation, jnp.float32),
-        description=description,
-    )
+    with jax.ensure_compile_time_eval():
+        return Dataset(
+            train=Split(jnp.asarray(train[0]), jnp.asarray(train[1], jnp.int32)),
+            test=Split(jnp.asarray(test[0]), jnp.asarray(test[1], jnp.int32)),
+            mean=jnp.asarray(mean, jnp.float32),
+            deviation=jnp.asarray(deviation, jnp.float32),
+            description=description,
+        )
 
 
 def shuffled(key: jax.Array, epoch: jax.Array, size: int) -> jax.Array:
