@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 
 from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, studies
-from experiments.entries import Entry, cells
+from experiments.entries import Entry, cells, findings
 from experiments.measured import Measured
 from experiments.scales import SCALES, Scale
 from jaxsparse import data, grid, records
@@ -93,15 +93,18 @@ def _reproduce(flags: Reproduce) -> None:
     for name, progress in studies.train(wanted, root):
         for record in progress.ended:
             print(f"{progress.finished} of {progress.cells} of {name}: {record.name} {record.status}", file=sys.stderr)
-    found = measured.from_records(scale, root, wanted)
+    for entry in entries:
+        entry.follow(scale, root)
+    found = measured.from_records(scale, root, wanted, findings(entries))
     for entry in entries:
         entry.show(found, root)
 
 
 def _measured(out: Path | None, scale: Scale) -> Measured:
+    entries = _every_entry()
     if out is not None:
-        return measured.from_records(scale, out / scale.name, cells(_every_entry(), scale))
-    return measured.from_csv(scale, MEASURED)
+        return measured.from_records(scale, out / scale.name, cells(entries, scale), findings(entries))
+    return measured.from_csv(scale, MEASURED, findings(entries))
 
 
 def judged(paper: str | None, out: Path | None) -> list[dict[str, str]]:
@@ -136,10 +139,11 @@ def _claims(flags: Claims) -> None:
 
 def _keep(flags: Keep) -> None:
     scale = _scale(flags.scale)
-    found = measured.from_records(scale, flags.out / scale.name, cells(_every_entry(), scale))
+    entries = _every_entry()
+    found = measured.from_records(scale, flags.out / scale.name, cells(entries, scale), findings(entries))
     require(bool(found.rows), "out", str(flags.out), f"a folder with trainings of scale {scale.name}")
     records.writable(flags.to)
-    measured.to_csv(found, flags.to)
+    measured.to_csv(found, flags.to, findings(entries))
     command = f"python -m experiments PAPER --scale {scale.name}; python -m experiments keep --scale {scale.name}"
     text = measured.provenance(flags.out / scale.name, found.rows, command)
     records.write_text(flags.to / f"{scale.name}.json", text)

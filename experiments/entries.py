@@ -8,51 +8,54 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments import papers, tables
-from experiments.measured import Measured
-from experiments.papers import Setting
+from experiments.measured import Findings, Measured
 from experiments.scales import Scale
 from experiments.studies import place
 from jaxsparse import records
 from jaxsparse.grid import Cell
 from jaxsparse.report import figures
-from jaxsparse.report import table as style
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A table or figure of a paper, run again."""
+    """A table or figure of a paper, run again: `cells` are trained, `follow` goes on from them, `show` tells."""
 
     name: str
     title: str
-    tables: tuple[str, ...] = ()
-    """files in `papers/` that hold what is trained and what the paper found"""
-    others: tuple[Setting, ...] = ()
-    """what is trained besides"""
-    draw: Callable[[Measured, Path], Figure] | None = None
-    """from the figures of the trainings, and their folder"""
+    show: Callable[[Measured, Path], None]
+    """prints a table, or draws a figure, from the figures of the trainings and the folder of them all"""
+    cells: Callable[[Scale], Sequence[Cell]] = lambda scale: ()
+    """what is trained"""
+    follow: Callable[[Scale, Path], None] = lambda scale, root: None
+    """computes from the trained networks what is missing of the findings, and keeps it in the folder"""
+    findings: tuple[Findings, ...] = ()
+    """where to read what `follow` kept"""
 
-    def settings(self) -> list[Setting]:
-        """What is trained."""
-        found = [setting for table in self.tables for setting in papers.settings(table)]
-        return list(dict.fromkeys([*found, *self.others]))
 
-    def show(self, measured: Measured, root: Path) -> None:
-        """Prints the table, and draws the figure into `root/figures`."""
-        if self.tables:
-            header, lines = tables.rows(measured, self.tables)
-            style.console().print(
-                tables.table(f"{self.name}: {self.title} ({measured.scale.name} scale)", header, lines)
-            )
-        if self.draw is not None:
-            figure, path = self.draw(measured, root), root / "figures" / f"{self.name}.png"
-            records.writable(path.parent)
-            records.write_bytes(path, figures.png(figure))
-            records.write_text(path.with_suffix(".svg"), figures.svg(figure))
-            print(f"{self.name}: {self.title}: {path}")
+def save(figure: Figure, root: Path, entry: str, title: str) -> None:
+    """Writes a figure as `root/figures/ENTRY.png` and `.svg`, and says so."""
+    path = root / "figures" / f"{entry}.png"
+    records.writable(path.parent)
+    records.write_bytes(path, figures.png(figure))
+    records.write_text(path.with_suffix(".svg"), figures.svg(figure))
+    print(f"{entry}: {title}: {path}")
+
+
+def drawn(
+    name: str,
+    title: str,
+    draw: Callable[[Measured, Path], Figure],
+    cells: Callable[[Scale], Sequence[Cell]] = lambda scale: (),
+) -> Entry:
+    """An entry that is a figure."""
+    return Entry(name, title, lambda measured, root: save(draw(measured, root), root, name, title), cells)
 
 
 def cells(entries: Sequence[Entry], scale: Scale) -> list[Cell]:
     """The trainings of several entries, each once."""
-    settings = dict.fromkeys(setting for entry in entries for setting in entry.settings())
-    return list({place(cell): cell for setting in settings for cell in scale.cells(setting)}.values())
+    return list({place(cell): cell for entry in entries for cell in entry.cells(scale)}.values())
+
+
+def findings(entries: Sequence[Entry]) -> list[Findings]:
+    """What several entries find besides, each once."""
+    return list({one.name: one for entry in entries for one in entry.findings}.values())

@@ -1,7 +1,8 @@
-"""What trainings ended with, a row each: the figures that tables and claims are computed from.
+"""What trainings ended with: the figures that tables and claims are computed from.
 
-The rows are read from the records of the trainings, or from a CSV file that was made of them: `measured/` has those
-that the README shows, so that its claims can be followed without training anything.
+They are read from the records of the trainings, or from CSV files that were made of them: `measured/` has those that
+the documentation shows, so that its claims can be followed without training anything. Every training is a row of
+`SCALE.csv`; what is found in other ways (`Findings`) has a file of its own.
 """
 
 from __future__ import annotations
@@ -9,129 +10,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
-from flax import nnx
 
 from experiments.papers import Setting
+from experiments.rows import COLUMNS, LISTS, NUMBERS, row
 from experiments.scales import Scale
 from experiments.studies import place
-from jaxsparse import data, export, layers, models, records, selectivity
-from jaxsparse.config import Thresholds
+from jaxsparse import records
 from jaxsparse.grid import Cell
 
-LOOSE = Thresholds(scale=1e-2, activation=1e-4)
-"""The second pair of thresholds of Mehta et al. 2019, section 2.1."""
-SELECTIVITY = "selectivity.parquet"
-DECAY = "decay"
-"""Folder of `jaxsparse decay` among those of the trainings."""
 
-NUMBERS = (
-    *("epochs", "steps", "train_loss", "test_loss", "test_error", "test_error_silenced"),
-    *("sparsity_scale", "sparsity_activation", "sparsity_scale_loose", "sparsity_activation_loose"),
-    *("units", "dead_units", "conv_params", "conv_params_pruned"),
-)
-"""Columns that hold a number: errors, sparsities and `conv_params_pruned` in percent."""
-LISTS = (
-    *("layer_units", "layer_dead", "layer_beta_positive", "layer_gamma_negative"),
-    *("layer_universality", "layer_universality_alive", "layer_universality_zero", "layer_active_over_half"),
-    *("unit_dead", "unit_universality"),
-)
-"""Columns that hold a number per layer (in percent, but for the units), or per unit of all layers."""
-COLUMNS = ("place", "status", "seconds", *NUMBERS, *LISTS)
+@dataclass(frozen=True)
+class Findings:
+    """Figures that are not those of one training; kept as `SCALE-NAME.csv`."""
 
-
-_dataset = lru_cache(maxsize=2)(data.load)
-
-
-@partial(jax.jit, static_argnames=("graph", "only", "activation"))
-def _observed(
-    graph: Any, state: Any, dataset: data.Dataset, only: str, activation: layers.Activation
-) -> dict[str, Any]:
-    return selectivity.observe(nnx.merge(graph, state), dataset, only, activation)
-
-
-def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Universality and active share of the units of each layer of a run; measured and kept there where missing."""
-    path = folder / SELECTIVITY
-    if not path.exists():
-        run = records.run_of(records.describe(folder))
-        graph, state = nnx.split(export.load(folder))
-        found = _observed(graph, state, _dataset(run.data), models.features_of(run.model), models.activation_of(run))
-        table = pa.table(
-            {
-                "layer": list(found),
-                "universality": [np.asarray(layer.universality).tolist() for layer in found.values()],
-                "active": [np.asarray(layer.active).tolist() for layer in found.values()],
-            }
-        )
-        sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(table, sink)
-        records.write_bytes(path, sink.getvalue().to_pybytes())
-    read = pyarrow.parquet.read_table(path)
-    return {name: [np.asarray(values) for values in read[name].to_pylist()] for name in ("universality", "active")}
-
-
-def _percent(masks: Iterable[np.ndarray]) -> list[float]:
-    return [100.0 * float(np.mean(mask)) if len(mask) else float("nan") for mask in masks]
-
-
-def _pruned(kernels: Sequence[tuple[int, ...]], dead: Sequence[np.ndarray]) -> tuple[int, float]:
-    """Weights of the convolutions, and the percentage that goes with dead channels, be they read or written."""
-    sizes = [int(np.prod(shape)) for shape in kernels]
-    alive_in = [1.0, *(1 - np.mean(mask) for mask in dead[:-1])]
-    kept = [size * (1 - np.mean(mask)) * before for size, mask, before in zip(sizes, dead, alive_in, strict=True)]
-    return sum(sizes), 100.0 * (1 - float(sum(kept)) / sum(sizes))
-
-
-def row(folder: Path, place: str) -> dict[str, Any]:
-    """The figures of a run that ended: `COLUMNS`."""
-    described = records.describe(folder)
-    common = {"place": place, "status": described["status"], "seconds": described["seconds"]}
-    last = pyarrow.parquet.read_table(folder / "history.parquet").to_pylist()[-1]
-    if described["status"] == "failed":
-        return common
-    ends = np.cumsum(last["layer_units"])[:-1]
-    gamma, beta, activation = (np.split(np.asarray(last[name]), ends) for name in ("gamma", "beta", "activation"))
-    run = records.run_of(described)
-    dead = [np.abs(layer) < run.thresholds.scale for layer in gamma]
-    seen = selectivities(folder)
-    shapes = {name: value.shape for name, value in records.weights(folder).items()}
-    kernels = [shapes[f"{layer}/linear/kernel"] for layer in last["layers"]]
-    weights, pruned = _pruned(kernels, dead)
-    every = np.concatenate(dead)
-    universality = seen["universality"]
-    return {
-        **common,
-        **{name: last[name] for name in NUMBERS if name in last},
-        "sparsity_scale_loose": _percent([np.abs(np.concatenate(gamma)) < LOOSE.scale])[0],
-        "sparsity_activation_loose": _percent([np.concatenate(activation) <= LOOSE.activation])[0],
-        "units": len(every),
-        "dead_units": int(every.sum()),
-        "conv_params": weights,
-        "conv_params_pruned": pruned,
-        "layer_units": last["layer_units"],
-        "layer_dead": _percent(dead),
-        "layer_beta_positive": _percent(layer > 0 for layer in beta),
-        "layer_gamma_negative": _percent(layer < 0 for layer in gamma),
-        "layer_universality": [float(np.mean(layer)) for layer in universality],
-        "layer_universality_alive": [
-            float(np.mean(layer[~mask])) if (~mask).any() else float("nan")
-            for layer, mask in zip(universality, dead, strict=True)
-        ],
-        "layer_universality_zero": _percent(layer == 0 for layer in universality),
-        "layer_active_over_half": _percent(layer > 50 for layer in seen["active"]),
-        "unit_dead": [int(flag) for flag in every],
-        "unit_universality": [float(value) for value in np.concatenate(universality)],
-    }
+    name: str
+    columns: tuple[str, ...]
+    """numbers, and names that are no numbers"""
+    read: Callable[[Path], Sequence[Mapping[str, Any]]]
+    """from the folder of all trainings; nothing where nothing was found yet"""
 
 
 @dataclass(frozen=True)
@@ -140,25 +42,28 @@ class Measured:
 
     scale: Scale
     rows: dict[str, dict[str, Any]]
-    weights: Sequence[Mapping[str, Any]] = ()
-    """outcomes of single weights, as in `decay-outcomes.parquet` of `jaxsparse decay`; they have no scale"""
+    findings: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """by name"""
+
+    def of(self, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+        """The rows of trainings; none where they are not all there or one did not end well."""
+        found = [self.rows.get(place(cell), {}) for cell in cells]
+        return found if all(run.get("status") == "done" for run in found) else []
 
     def runs(self, setting: Setting) -> list[dict[str, Any]]:
-        """Those of a setting, one a seed; none where they are not all there or one did not end well."""
-        found = [self.rows.get(place(cell), {}) for cell in self.scale.cells(setting)]
-        return found if all(run.get("status") == "done" for run in found) else []
+        """The rows of a setting, one a seed; see `of`."""
+        return self.of(self.scale.cells(setting))
 
     def values(self, setting: Setting, metric: str) -> np.ndarray:
         """A figure of a setting, one a seed."""
         return np.asarray([run[metric] for run in self.runs(setting)], float)
 
 
-def from_records(scale: Scale, root: Path, cells: Iterable[Cell]) -> Measured:
-    """The figures of those of the cells that have ended."""
+def from_records(scale: Scale, root: Path, cells: Iterable[Cell], findings: Iterable[Findings] = ()) -> Measured:
+    """The figures of those of the cells that have ended, and what else was found."""
     places = dict.fromkeys(place(cell) for cell in cells)
     rows = {name: row(root / name, name) for name in places if (root / name / "run.json").exists()}
-    simulated = root / DECAY / "decay-outcomes.parquet"
-    return Measured(scale, rows, pyarrow.parquet.read_table(simulated).to_pylist() if simulated.exists() else ())
+    return Measured(scale, rows, {one.name: one.read(root) for one in findings})
 
 
 def _said(value: Any) -> str:
@@ -176,13 +81,13 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def to_csv(measured: Measured, folder: Path) -> None:
-    """Writes the figures of the trainings as `SCALE.csv`, and of single weights as `SCALE-decay.csv`."""
+def to_csv(measured: Measured, folder: Path, findings: Iterable[Findings] = ()) -> None:
+    """Writes the figures of the trainings as `SCALE.csv`, and what else was found as `SCALE-NAME.csv`."""
     rows = [row for _, row in sorted(measured.rows.items())]
     records.write_text(folder / f"{measured.scale.name}.csv", _csv(COLUMNS, rows))
-    if measured.weights:
-        wanted = ("optimizer", "regularizer", "strength", "seed", "steps_to_0.001", "final", "amplitude")
-        records.write_text(folder / f"{measured.scale.name}-decay.csv", _csv(wanted, measured.weights))
+    for one in findings:
+        if found := measured.findings.get(one.name):
+            records.write_text(folder / f"{measured.scale.name}-{one.name}.csv", _csv(one.columns, found))
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -192,19 +97,29 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def from_csv(scale: Scale, folder: Path) -> Measured:
+def _value(text: str) -> float | str | None:
+    """A number where it is one, nothing where it is empty."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def from_csv(scale: Scale, folder: Path, findings: Iterable[Findings] = ()) -> Measured:
     """What `to_csv` wrote; nothing where it did not."""
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for read in _read(folder / f"{scale.name}.csv"):
-        numbers = {name: float(read[name]) for name in ("seconds", *NUMBERS) if read[name]}
-        lists = {name: [float(value) for value in read[name].split()] for name in LISTS if read[name]}
-        found[read["place"]] = {"place": read["place"], "status": read["status"], **numbers, **lists}
-    names = ("optimizer", "regularizer")
-    weights = [
-        {name: value if name in names else float(value) if value else None for name, value in read.items()}
-        for read in _read(folder / f"{scale.name}-decay.csv")
-    ]
-    return Measured(scale, found, weights)
+        numbers = {name: float(read[name]) for name in ("seconds", *NUMBERS) if read.get(name)}
+        lists = {name: [float(value) for value in read[name].split()] for name in LISTS if read.get(name)}
+        rows[read["place"]] = {"place": read["place"], "status": read["status"], **numbers, **lists}
+    found = {
+        one.name: [
+            {name: _value(text) for name, text in read.items()}
+            for read in _read(folder / f"{scale.name}-{one.name}.csv")
+        ]
+        for one in findings
+    }
+    return Measured(scale, rows, found)
 
 
 def provenance(root: Path, places: Iterable[str], command: str) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from experiments import mehta2019_claims as larger
 from experiments.claims import Rule, Verdict
-from experiments.entries import Entry
 from experiments.measured import Measured
+from experiments.tables import tabulated
 
 TITLES = {
     "table1": "Optimizers and regularizers on CIFAR",
@@ -20,7 +20,7 @@ TITLES = {
     "table7": "VGG-19 on CIFAR",
 }
 
-ENTRIES = {name: Entry(name, title, (f"mehta2018_{name.replace('able', '')}",)) for name, title in TITLES.items()}
+ENTRIES = {name: tabulated(name, title, [f"mehta2018_{name.replace('able', '')}"]) for name, title in TITLES.items()}
 
 
 def _every(*ids: str) -> Rule:

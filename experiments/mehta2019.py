@@ -18,13 +18,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 from matplotlib.figure import Figure
 
 from experiments import pictures
-from experiments.entries import Entry
-from experiments.measured import DECAY, Measured
+from experiments.entries import Entry, drawn, save
+from experiments.measured import Findings, Measured
 from experiments.papers import Setting
+from experiments.scales import Scale, trainings
+from experiments.tables import summarised, tabulated
 from jaxsparse import decay
 from jaxsparse.report import decay as pictures_of_decay
 
@@ -61,7 +65,7 @@ def _evolution(name: str, title: str, settings: Sequence[Setting], layer: int) -
     def draw(measured: Measured, root: Path) -> Figure:
         return pictures.evolution(measured, root, settings, layer)
 
-    return Entry(name, title, others=tuple(settings), draw=draw)
+    return drawn(name, title, draw, trainings(settings))
 
 
 def _universality(name: str, title: str, settings: Sequence[tuple[str, Setting]]) -> Entry:
@@ -69,7 +73,7 @@ def _universality(name: str, title: str, settings: Sequence[tuple[str, Setting]]
         del root
         return pictures.universality(measured, settings, layers=4)
 
-    return Entry(name, title, others=tuple(setting for _, setting in settings), draw=draw)
+    return drawn(name, title, draw, trainings(setting for _, setting in settings))
 
 
 def _weak_and_strong(dataset: str) -> list[tuple[str, Setting]]:
@@ -78,15 +82,33 @@ def _weak_and_strong(dataset: str) -> list[tuple[str, Setting]]:
     return [(f"{one.optimizer} {one.strength:g}", replace(one, dataset=dataset)) for one in settings]
 
 
+DECAY = "decay"
+"""Folder of `jaxsparse decay` among those of the trainings."""
+
+
+def _outcomes(root: Path) -> list[dict[str, Any]]:
+    path = root / DECAY / "decay-outcomes.parquet"
+    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else []
+
+
+SINGLE_WEIGHTS = Findings(
+    "decay", ("optimizer", "regularizer", "strength", "seed", "steps_to_0.001", "final", "amplitude"), _outcomes
+)
+"""Outcomes of single weights, as in `decay-outcomes.parquet` of `jaxsparse decay`; they have no scale."""
+
+
 def _single_weights(name: str, title: str) -> Entry:
     """Simulated where they are missing; `jaxsparse decay` is the same."""
 
-    def draw(measured: Measured, root: Path) -> Figure:
-        del measured
+    def simulate(scale: Scale, root: Path) -> None:
+        del scale
         decay.write(decay.Plan(), root / DECAY)
-        return pictures_of_decay.draw("decay", root / DECAY)
 
-    return Entry(name, title, draw=draw)
+    def show(measured: Measured, root: Path) -> None:
+        del measured
+        save(pictures_of_decay.draw("decay", root / DECAY), root, name, title)
+
+    return Entry(name, title, show, follow=simulate, findings=(SINGLE_WEIGHTS,))
 
 
 FIGURES = [
@@ -110,7 +132,7 @@ FIGURES = [
 ]
 
 ENTRIES = {
-    **{name: Entry(name, title, (f"mehta2019_{table}",)) for name, (title, table) in TABLES.items()},
+    **{name: tabulated(name, title, [f"mehta2019_{table}"]) for name, (title, table) in TABLES.items()},
     **{entry.name: entry for entry in FIGURES},
-    "slimming": Entry("slimming", "Network slimming, to compare the layers of", others=SLIMMING),
+    "slimming": summarised("slimming", "Network slimming, to compare the layers of", SLIMMING),
 }

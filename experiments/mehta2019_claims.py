@@ -28,7 +28,7 @@ from experiments.claims import (
     values,
 )
 from experiments.measured import Measured
-from experiments.mehta2019 import BASE, LATE, SGD, SLIMMING
+from experiments.mehta2019 import BASE, LATE, SGD, SINGLE_WEIGHTS, SLIMMING
 from experiments.papers import Setting
 from experiments.scales import CLUTTERED, PLAIN
 from experiments.tables import label, said
@@ -449,7 +449,7 @@ def _steps(measured: Measured, optimizer: str, regularizer: str, strength: float
     """Mean over the seeds of the steps until a single weight is below 1e-3; infinite where one never was."""
     found = [
         one["steps_to_0.001"]
-        for one in measured.weights
+        for one in measured.findings.get(SINGLE_WEIGHTS.name, ())
         if (one["optimizer"], one["regularizer"], one["strength"]) == (optimizer, regularizer, strength)
     ]
     if not found:

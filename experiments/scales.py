@@ -15,7 +15,7 @@ So an embedded figure shows whether an effect is there, not how large the paper 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -201,3 +201,9 @@ EMBEDDED = Scale(
 )
 
 SCALES = {scale.name: scale for scale in (PAPER, EMBEDDED)}
+
+
+def trainings(settings: Iterable[Setting]) -> Callable[[Scale], list[Cell]]:
+    """The trainings of several settings, by scale."""
+    each = tuple(dict.fromkeys(settings))
+    return lambda scale: [cell for setting in each for cell in scale.cells(setting)]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
 from experiments import papers
+from experiments.entries import Entry
 from experiments.measured import Measured
 from experiments.papers import Printed, Setting
+from experiments.scales import trainings
+from jaxsparse.report import table as style
 
 METRICS = {
     ("test_error", ""): "test_error",
@@ -92,11 +96,39 @@ def rows(measured: Measured, tables: Sequence[str]) -> tuple[list[str], list[lis
     return ["setting", *columns], lines
 
 
-def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-    """For a terminal."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, caption="paper | ours, mean ± sample deviation over seeds")
+OURS = "mean ± sample deviation over seeds"
+
+
+def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], caption: str = OURS) -> Table:
+    """For a terminal; the first column holds names, the others figures."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, caption=caption)
     for name in header:
         made.add_column(name, justify="left" if name == header[0] else "right")
     for line in lines:
         made.add_row(*line)
     return made
+
+
+def tabulated(name: str, title: str, tables: Sequence[str]) -> Entry:
+    """An entry that is a table: what `papers/` has under these names is trained, and printed beside the paper's."""
+
+    def show(measured: Measured, root: Path) -> None:
+        del root
+        header, lines = rows(measured, tables)
+        heading = f"{name}: {title} ({measured.scale.name} scale)"
+        style.console().print(table(heading, header, lines, caption=f"paper | ours, {OURS}"))
+
+    return Entry(name, title, show, trainings([setting for one in tables for setting in papers.settings(one)]))
+
+
+def summarised(name: str, title: str, settings: Sequence[Setting]) -> Entry:
+    """An entry of trainings that no paper has a table of: what came out of each."""
+
+    def show(measured: Measured, root: Path) -> None:
+        del root
+        header = ["setting", "error (%)", "dead by scale (%)", "dead by activation (%)", "error once pruned (%)"]
+        metrics = ("test_error", "sparsity_scale", "sparsity_activation", "test_error_silenced")
+        lines = [[label(one), *(said(measured.values(one, metric)) for metric in metrics)] for one in settings]
+        style.console().print(table(f"{name}: {title} ({measured.scale.name} scale)", header, lines))
+
+    return Entry(name, title, show, trainings(settings))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as command
-from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, studies, tables
+from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, rows, scales, studies, tables
 from experiments.claims import NotRun, Verdict
-from experiments.entries import Entry, cells
+from experiments.entries import cells, drawn
 from experiments.measured import Measured
 from experiments.papers import Setting
 from experiments.pictures import evolution
@@ -26,7 +26,9 @@ EVERY_ENTRY = [*mehta2019.ENTRIES.values(), *mehta2018.ENTRIES.values()]
 
 def test_the_tables_are_complete() -> None:
     assert len(papers.claims()) == 95
-    printed = {table for entry in EVERY_ENTRY for table in entry.tables}
+    printed = {f"mehta2019_{table}" for _, table in mehta2019.TABLES.values()} | {
+        f"mehta2018_{name.replace('able', '')}" for name in mehta2018.TITLES
+    }
     there = {path.stem for path in papers.FOLDER.glob("*.csv")} - {"claims"}
     assert printed == there
     assert len(papers.settings("mehta2019_t1")) == 70
@@ -69,7 +71,7 @@ def test_strength_and_regularizer() -> None:
 
 
 def run_of(dead: float = 0.0, error: float = 10.0, **more: object) -> dict[str, object]:
-    figures = dict.fromkeys(measured.NUMBERS, 0.0)
+    figures = dict.fromkeys(rows.NUMBERS, 0.0)
     errors = {"test_error": error, "test_error_silenced": error}
     return {"status": "done", **figures, "sparsity_scale": dead, "sparsity_activation": dead, **errors, **more}
 
@@ -94,10 +96,11 @@ def test_csv_and_back(tmp_path: Path) -> None:
     places = [studies.place(cell) for cell in EMBEDDED.cells(BASE)]
     more = {"layer_dead": [1.5, float("nan")], "unit_dead": [0, 1], "seconds": 2.0}
     before = made({BASE: [run_of(seed, place=place, **more) for seed, place in enumerate(places)]})
-    weights = [{"optimizer": "adam", "regularizer": "l2", "strength": 1e-4, "seed": 0, "steps_to_0.001": None}]
-    measured.to_csv(replace(before, weights=weights), tmp_path)
-    after = measured.from_csv(EMBEDDED, tmp_path)
-    assert {name: after.weights[0][name] for name in weights[0]} == weights[0]
+    kind = mehta2019.SINGLE_WEIGHTS
+    weight = {"optimizer": "adam", "regularizer": "l2", "strength": 1e-4, "seed": 0, "steps_to_0.001": None}
+    measured.to_csv(replace(before, findings={kind.name: [weight]}), tmp_path, [kind])
+    after = measured.from_csv(EMBEDDED, tmp_path, [kind])
+    assert {name: after.findings[kind.name][0][name] for name in weight} == weight
     assert list(after.rows) == sorted(places)
     np.testing.assert_array_equal(after.values(BASE, "sparsity_scale"), [0, 1, 2])
     np.testing.assert_array_equal(after.values(BASE, "layer_dead"), [[1.5, np.nan]] * 3)
@@ -113,7 +116,7 @@ def test_pruned_weights_against_counting() -> None:
         for out in range(shape[3]):
             for into in range(shape[2]):
                 gone += shape[0] * shape[1] * bool(dead[layer][out] or before[into])
-    total, percent = measured._pruned(kernels, dead)
+    total, percent = rows._pruned(kernels, dead)
     assert total == sum(np.prod(shape) for shape in kernels)
     assert percent == pytest.approx(100 * gone / total)
 
@@ -234,10 +237,10 @@ def test_an_entry_from_training_to_table_and_figure(
 ) -> None:
     monkeypatch.setitem(SCALES, "tiny", tiny())
     first, second = replace(BASE, batch=160), replace(BASE, batch=160, strength=0.0)
-    entry = Entry(
-        "pair", "A pair", others=(first, second), draw=lambda found, root: evolution(found, root, [first], -2)
+    entry = drawn(
+        "pair", "A pair", lambda found, root: evolution(found, root, [first], -2), scales.trainings((first, second))
     )
-    monkeypatch.setitem(command.PAPERS, "mehta2019", {"pair": entry})
+    monkeypatch.setattr(command, "PAPERS", {"mehta2019": {"pair": entry}})
     again = ["mehta2019", "pair", "--scale", "tiny", "--out", str(tmp_path)]
     assert command.main(again) == 0
     assert (tmp_path / "tiny/figures/pair.png").stat().st_size > 10_000
