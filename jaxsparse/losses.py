@@ -1,17 +1,16 @@
-"""What is minimised and what is counted: cross-entropy and test error."""
+"""What is minimised and what is counted: cross-entropy and test errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
+from jax.tree_util import Partial
 
-from jaxsparse.data import Dataset, Split, batches_of, preprocess
-
-EVALUATION_BATCH = 500
-"""Images evaluated at a time, so that memory does not grow with the data set."""
+from jaxsparse.data import Dataset, Seen, Split, Stream, Streamed, preprocess, seen_in
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -22,16 +21,29 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)).mean()
 
 
-def evaluate(model: Callable[[jax.Array], jax.Array], data: Dataset, split: Split) -> tuple[jax.Array, jax.Array]:
-    """Mean cross-entropy in nats and error in percent of a model (in evaluation mode) on a split."""
-    batches, real = batches_of(split, min(EVALUATION_BATCH, len(split)))
+class Evaluation(NamedTuple):
+    """How good a network is; scalars."""
 
-    def sums(batch: tuple[Split, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        (images, labels), counted = (batch[0].images, batch[0].labels), batch[1]
-        logits = model(preprocess(data, images))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        wrong = logits.argmax(-1) != labels
-        return jnp.where(counted, losses, 0.0).sum(), (wrong & counted).sum()
+    loss: jax.Array
+    """mean cross-entropy in nats"""
+    error: jax.Array
+    """percent of the images whose label is not the largest logit"""
+    error_top5: jax.Array
+    """percent of the images whose label is not among the five largest logits; 0 where there are at most five classes"""
 
-    losses, wrong = jax.lax.map(sums, (batches, real))
-    return losses.sum() / len(split), 100.0 * wrong.sum() / len(split)
+
+def _look(graph: nnx.GraphDef, state: Any, data: Dataset | Stream, batch: Split, real: jax.Array) -> Seen:
+    model: Any = nnx.merge(graph, state, copy=True)
+    logits, labels = model(preprocess(data, batch.images)), batch.labels
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    wrong = logits.argmax(-1) != labels
+    _, five = jax.lax.top_k(logits, min(5, logits.shape[-1]))
+    far = (five != labels[:, None]).all(-1)
+    return Seen(sums=(jnp.where(real, losses, 0.0).sum(), (wrong & real).sum(), (far & real).sum()))
+
+
+def evaluate(model: nnx.Module, data: Dataset | Stream, split: Split | Streamed) -> Evaluation:
+    """How good a model (in evaluation mode) is on a split of a data set; traceable where that is on the device."""
+    graph, state = nnx.split(model)
+    losses, wrong, far = seen_in(split, Partial(_look, graph, state, data)).sums
+    return Evaluation(losses / len(split), 100.0 * wrong / len(split), 100.0 * far / len(split))

@@ -446,7 +446,9 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert not (tmp_path / "run").exists()
     write_mnist(tmp_path / "manual")
     assert main(["data", "prepare", "mnist", "--manual-dir", "manual"]) == 2
-    assert "train-images-idx3-ubyte.gz" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert refusal.startswith("jaxsparse: train-images-idx3-ubyte.gz")
+    assert refusal.count("\n") == 1
     assert main(["data", "prepare", "mnist", "--manual-dir", "manual", "--unverified"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'data' / 'mnist'}\n"
     assert main(["data", "info", "mnist"]) == 0
@@ -457,7 +459,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     (run,) = (tmp_path / "run" / "cells").glob("*/run.json")
     assert json.loads(run.read_text())["data_verified"] is False
     assert main(["grid", "--data", "imagenet", "--out", "other"]) == 2
-    assert "data must be a set that fits on a device" in capsys.readouterr().err
+    assert "data must be prepared first: jaxsparse data prepare imagenet" in capsys.readouterr().err
     assert main(["data", "prepare", "digits"]) == 2
 
 
@@ -465,22 +467,21 @@ def test_embedded_data_are_verified() -> None:
     assert all(data.describe(name).verified for name in data.names())
 
 
-def batches(split: str, **options: int) -> list[dict[str, np.ndarray]]:
-    return list(imagenet.batches(split, 2, threads=2, **options))
+def training_batches(**options: int) -> list[dict[str, np.ndarray]]:
+    return list(imagenet.training_batches(2, threads=2, **options))
 
 
-def test_imagenet_test_batches(tmp_path: Path) -> None:
+def test_imagenet_batches_in_order(tmp_path: Path) -> None:
     tiny = write_imagenet(tmp_path / "manual")
     prepare("imagenet", tmp_path)
-    found = batches("test")
-    assert [len(batch["label"]) for batch in found] == [2, 2, 1]
-    np.testing.assert_array_equal(np.concatenate([batch["label"] for batch in found]), tiny.test[1])
-    resized = [
-        np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BILINEAR)) for image in tiny.test[0]
-    ]
-    np.testing.assert_array_equal(
-        np.concatenate([batch["image"] for batch in found]), np.stack(resized)[:, 16:240, 16:240]
-    )
+    for split, (images, labels), sizes in (("train", tiny.train, [4, 2]), ("test", tiny.test, [4, 1])):
+        found = list(imagenet.batches(split, 4, threads=2))
+        assert [len(batch["label"]) for batch in found] == sizes
+        np.testing.assert_array_equal(np.concatenate([batch["label"] for batch in found]), labels)
+        resized = [np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BILINEAR)) for image in images]
+        np.testing.assert_array_equal(
+            np.concatenate([batch["image"] for batch in found]), np.stack(resized)[:, 16:240, 16:240]
+        )
 
 
 def test_imagenet_training_batches(tmp_path: Path) -> None:
@@ -491,7 +492,7 @@ def test_imagenet_training_batches(tmp_path: Path) -> None:
         np.asarray(Image.fromarray(image).resize((256, 256), Image.Resampling.BILINEAR)) for image in tiny.train[0]
     ]
     orders, mirrored, places = [], [], []
-    for batch in batches("train", epochs=6):
+    for batch in training_batches(epochs=6):
         for view, label in zip(batch["image"], batch["label"], strict=True):
             index, mirror, place = where(view, resized)
             assert tiny.train[1][index] == label
@@ -522,16 +523,16 @@ def where(view: np.ndarray, images: list[np.ndarray]) -> tuple[int, bool, tuple[
 def test_imagenet_resumes_exactly(stop: int, tmp_path: Path) -> None:
     write_imagenet(tmp_path / "manual")
     prepare("imagenet", tmp_path)
-    whole = batches("train", seed=3, epochs=3)
+    whole = training_batches(seed=3, epochs=3)
     assert len(whole) == 9
-    iterator = iter(imagenet.batches("train", 2, seed=3, epochs=3, threads=2))
+    iterator = iter(imagenet.training_batches(2, seed=3, epochs=3, threads=2))
     for _ in range(stop):
         next(iterator)
     state = json.loads(json.dumps(iterator.get_state()))
-    resumed = iter(imagenet.batches("train", 2, seed=3, epochs=3, threads=2))
+    resumed = iter(imagenet.training_batches(2, seed=3, epochs=3, threads=2))
     resumed.set_state(state)
     rest = list(resumed)
     assert len(rest) == len(whole) - stop
     jax.tree.map(np.testing.assert_array_equal, rest, whole[stop:])
-    other = batches("train", seed=4, epochs=3)
+    other = training_batches(seed=4, epochs=3)
     assert not all(np.array_equal(a["image"], b["image"]) for a, b in zip(whole, other, strict=True))

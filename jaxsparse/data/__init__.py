@@ -1,4 +1,4 @@
-"""Data sets: arrays that live on the device, normalised and flipped there.
+"""Data sets: arrays that live on the device, normalised and flipped there; where they don't fit, a stream of batches.
 
 Each source has a module of its own; this file is their registry. There are embedded sets, made here, some of whose
 names go on with settings (`shapes-32x32x3-cluttered`), and published ones, which `jaxsparse data prepare` converts from
@@ -25,21 +25,30 @@ from jaxsparse.data import (
     tinyimagenet,
 )
 from jaxsparse.data.dataset import Dataset, Description, Split, batches_of, preprocess, shuffled
+from jaxsparse.data.passes import Seen, examples, seen_in
+from jaxsparse.data.streaming import Stream, Streamed
 
 __all__ = [
     "Dataset",
     "Description",
+    "Seen",
     "Split",
+    "Stream",
+    "Streamed",
     "batches_of",
     "describe",
+    "examples",
     "is_known",
     "is_ready",
     "load",
     "names",
+    "opened",
     "prepare",
     "preprocess",
     "require_ready",
+    "seen_in",
     "shuffled",
+    "stream",
 ]
 
 
@@ -55,6 +64,7 @@ _EMBEDDED: dict[str, Embedded] = {"digits": digits, cluttered.NAME: cluttered, s
 _WITH_SETTINGS = (cluttered.NAME, shapes.NAME)
 _MODULES: tuple[preparing.Published, ...] = (mnist, cifar, tinyimagenet, objectnet3d, imagenet)
 _PUBLISHED = {name: module for module in _MODULES for name in module.NAMES}
+_STREAMED = dict.fromkeys(imagenet.NAMES, imagenet)
 
 
 def names() -> tuple[str, ...]:
@@ -106,8 +116,7 @@ def is_ready(name: str) -> bool:
 
 
 def require_ready(name: str) -> None:
-    """Raises `InvalidInput` unless `load` would find the data set."""
-    require(describe(name).fits, "data", name, "a set that fits on a device")
+    """Raises `InvalidInput` unless `opened` would find the data set."""
     if not is_ready(name):
         prepared.require_prepared(name)
 
@@ -121,8 +130,29 @@ def load(name: str) -> Dataset:
     embedded = _embedded(name)
     if embedded is not None:
         return embedded.load(name)
+    require(describe(name).fits, "data", name, "a set that fits on a device")
     require_ready(name)
     return prepared.load(_PUBLISHED[name].official(name))
+
+
+def stream(name: str) -> Stream:
+    """A data set that does not fit on a device, read while it is used.
+
+    Raises:
+      InvalidInput: for an unknown name, or a set that has to be prepared first, or that fits.
+    """
+    require(not describe(name).fits, "data", name, f"a set that is streamed: {' '.join(_STREAMED)}")
+    require_ready(name)
+    return _STREAMED[name].stream(name)
+
+
+def opened(name: str) -> Dataset | Stream:
+    """The data set, whether it fits on a device or not.
+
+    Raises:
+      InvalidInput: for an unknown name, or a set that has to be prepared first.
+    """
+    return load(name) if describe(name).fits else stream(name)
 
 
 def prepare(name: str, manual: Path | None, root: Path, unverified: bool) -> Path:

@@ -1,4 +1,4 @@
-"""The interface of every data set that fits on the device.
+"""Data sets that fit on the device, and what they share with those that do not.
 
 Images stay as they came (uint8) and are normalised, and where the set asks for it flipped, inside the compiled step:
 nothing travels from host to device during an epoch.
@@ -7,6 +7,7 @@ nothing travels from host to device during an epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,20 @@ def shuffled(key: jax.Array, epoch: jax.Array, size: int) -> jax.Array:
     return order
 
 
-def preprocess(data: Dataset, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+class Pixels(Protocol):
+    """What `preprocess` has to know of a data set."""
+
+    @property
+    def mean(self) -> jax.Array: ...
+
+    @property
+    def deviation(self) -> jax.Array: ...
+
+    @property
+    def description(self) -> Description: ...
+
+
+def preprocess(data: Pixels, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
     """Float32 images with zero mean and unit deviation per channel; mirrored at random if a key is given and the set
     wants it."""
     x = (images.astype(jnp.float32) - data.mean.reshape(1, 1, 1, -1)) / data.deviation.reshape(1, 1, 1, -1)

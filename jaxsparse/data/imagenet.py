@@ -1,7 +1,7 @@
 """`imagenet`: 1.33 million photographs of 1000 classes (ILSVRC 2012), from the official archives, streamed.
 
-Too large for a device: `batches` gives a `grain` iterator whose place in the order of the data can be saved and found
-again. Preprocessing as in Mehta et al. 2019 (section 5): resized to 256x256, a random 224x224 crop and a random
+Too large for a device: `training_batches` gives a `grain` iterator whose place in the order of the data can be kept and
+found again. Preprocessing as in Mehta et al. 2019 (section 5): resized to 256x256, a random 224x224 crop and a random
 mirroring in training, the central crop alone in testing. Classes are in order of their WordNet identifiers. The set is
 tested on its validation images, whose labels the development kit numbers in an order of its own.
 """
@@ -12,9 +12,11 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -23,9 +25,14 @@ from jaxsparse.data import prepared
 from jaxsparse.data.archives import Archive, reading, tar_members
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits
+from jaxsparse.data.streaming import Batch, Resumable, Stream
 
 NAMES: tuple[str, ...] = ("imagenet",)
 RESIZED, CROP = 256, 224
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of the pixels, per channel: what torchvision's networks are trained with (0.485, .. and 0.229, .. times 255), as the
+paper's own are not stated."""
+THREADS = 16
 _URL = "https://image-net.org/download-images.php"
 _TERMS = "agree to ImageNet's terms of access, then download it"
 TRAIN, TEST, KIT = (
@@ -120,36 +127,93 @@ def augmented(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return crop[:, ::-1] if generator.integers(2) else crop
 
 
-def batches(split: str, size: int, *, seed: int = 0, epochs: int | None = 1, threads: int = 16) -> Any:
-    """Batches `{"image": [size, 224, 224, 3] uint8, "label": [size] int32}` of the prepared set: a `grain.IterDataset`.
+def _grain() -> Any:
+    """The reader.
 
-    Its iterator's `get_state()` and `set_state(state)` resume at the very same image, crop and mirroring.
+    Raises:
+      InvalidInput: where it is not installed.
+    """
+    try:
+        import grain  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InvalidInput("data must be an embedded set without the extra: pip install 'jaxsparse[data]'") from None
+    return grain
+
+
+def batches(split: str, size: int, *, threads: int = THREADS) -> Any:
+    """Batches `{"image": [size, 224, 224, 3] uint8, "label": [size] int32}` of the central crops of the prepared set,
+    every image once and in order; the last batch may be smaller. A `grain.IterDataset`.
 
     Args:
-      split: `train`, in another order each epoch and augmented, an epoch's incomplete last batch left out; or `test`,
-        in order and with the incomplete last batch.
+      split: `train` or `test`.
       size: images in a batch.
-      seed: of order and augmentation.
-      epochs: passes over the split; None: without end.
       threads: that read and decode.
 
     Raises:
       InvalidInput: where the set is not prepared or grain is not installed.
     """
     require_choice("split", split, ("train", "test"))
-    require(size >= 1, "batch", size, "a whole number >= 1")
-    examples = prepared.source(NAMES[0], split)
-    try:
-        import grain  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise InvalidInput("data must be an embedded set without the extra: pip install 'jaxsparse[data]'") from None
+    grain, examples = _grain(), prepared.source(NAMES[0], split)
+
+    def seen(example: dict[str, Any]) -> dict[str, Any]:
+        return {"image": centre(resized(example["image"])), "label": np.int32(example["label"])}
+
+    batched = grain.MapDataset.source(examples).map(seen).batch(size)
+    return batched.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
+
+
+def training_batches(size: int, *, seed: int = 0, epochs: int | None = None, threads: int = THREADS) -> Any:
+    """Batches of random crops of the training images, mirrored in half of the cases, in another order each epoch; an
+    epoch's incomplete last batch is left out. A `grain.IterDataset` of batches as those of `batches`.
+
+    Its iterator's `get_state()` and `set_state(state)` resume at the very same image, crop and mirroring.
+
+    Args:
+      size: images in a batch.
+      seed: of order and augmentation.
+      epochs: passes over the images; None: without end.
+      threads: that read and decode.
+
+    Raises:
+      InvalidInput: where the set is not prepared or grain is not installed.
+    """
+    grain, examples = _grain(), prepared.source(NAMES[0], "train")
 
     def seen(example: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        pixels = resized(example["image"])
-        view = augmented(pixels, generator) if split == "train" else centre(pixels)
-        return {"image": view, "label": np.int32(example["label"])}
+        return {"image": augmented(resized(example["image"]), generator), "label": np.int32(example["label"])}
 
-    order = grain.MapDataset.source(examples).seed(seed)
-    order = order.shuffle() if split == "train" else order
-    batched = order.random_map(seen).batch(size, drop_remainder=split == "train").repeat(epochs)
+    shuffled = grain.MapDataset.source(examples).seed(seed).shuffle()
+    batched = shuffled.random_map(seen).batch(size, drop_remainder=True).repeat(epochs)
     return batched.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A split of the prepared set."""
+
+    split: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """See `Streamed`."""
+        return iter(batches(self.split, size))
+
+
+def _shuffled(size: int, seed: int) -> Resumable:
+    batches: Any = iter(training_batches(size, seed=seed))
+    return batches
+
+
+def stream(name: str) -> Stream:
+    """The prepared set.
+
+    Raises:
+      InvalidInput: where it is not prepared.
+    """
+    prepared.require_prepared(name)
+    described = prepared.describe(official(name))
+    train, test = Photographs("train", described.train_size), Photographs("test", described.test_size)
+    return Stream(jnp.asarray(MEAN), jnp.asarray(DEVIATION), train, test, _shuffled, described)

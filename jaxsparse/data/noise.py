@@ -1,4 +1,4 @@
-"""`noise-HxWxC`: random images of any shape and random labels, for timing only (`jaxsparse bench`)."""
+"""`noise-HxWxC` or `noise-HxWxC-N`: N random images of any shape, for timing only (`jaxsparse bench`)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ PREFIX = "noise-"
 TRAIN_SIZE, TEST_SIZE, CLASSES = 512, 64, 10
 
 
+def name(image: str, images: int = TRAIN_SIZE) -> str:
+    """Of the set of so many training images, HEIGHTxWIDTHxCHANNELS each."""
+    return f"{PREFIX}{image}" if images == TRAIN_SIZE else f"{PREFIX}{image}-{images}"
+
+
 def describe(name: str) -> Description:
-    """Description of `noise-HxWxC`.
+    """Description of a set.
 
     Raises:
       InvalidInput: for a shape that is none.
     """
-    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})x(\d{1,4})", name.removeprefix(PREFIX))
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})x(\d{1,4})(?:-(\d{1,7}))?", name.removeprefix(PREFIX))
     require(found is not None, "image", name.removeprefix(PREFIX), "HEIGHTxWIDTHxCHANNELS, like 32x32x3")
     assert found is not None
-    height, width, channels = (int(number) for number in found.groups())
-    require(min(height, width, channels) >= 1, "image", name.removeprefix(PREFIX), "a shape without zeros")
+    height, width, channels, images = (int(number) for number in found.groups(TRAIN_SIZE))
+    require(min(height, width, channels, images) >= 1, "image", name.removeprefix(PREFIX), "a shape without zeros")
     summary = "random images with random labels, for timing only"
-    return Description(name, summary, (height, width, channels), CLASSES, TRAIN_SIZE, TEST_SIZE)
+    return Description(name, summary, (height, width, channels), CLASSES, images, TEST_SIZE)
 
 
 def load(name: str) -> Dataset:
@@ -42,4 +47,4 @@ def load(name: str) -> Dataset:
 
     channels = description.shape[-1]
     mean, deviation = jnp.full(channels, 127.5), jnp.full(channels, 73.9)
-    return Dataset(split(0, TRAIN_SIZE), split(1, TEST_SIZE), mean, deviation, description)
+    return Dataset(split(0, description.train_size), split(1, TEST_SIZE), mean, deviation, description)

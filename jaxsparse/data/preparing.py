@@ -48,7 +48,8 @@ def prepare(name: str, source: Published, manual: Path | None, root: Path, unver
         archive.require_available(manual)
     folder = root / "downloads" if manual is None else manual
     writable(root if manual else folder, "data-dir")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)  # elsewhere than in a terminal, a bar is but an empty line
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for archive in archives:
             archive.download(folder, progress)
         others = [archive.file for archive in archives if not archive.official(folder / archive.file, progress)]
