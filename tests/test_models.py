@@ -54,6 +54,9 @@ def test_basicnet_counts_its_features() -> None:
         # of the 4,224 or 2,752 channels and 8,192 hidden units.
         (lambda: models.VGG(16, 1000, shape=(224, 224, 3), rngs=nnx.Rngs(0)), 138_357_544 + 4_224 + 8_192),
         (lambda: models.VGG(11, 1000, shape=(224, 224, 3), rngs=nnx.Rngs(0)), 132_863_336 + 2_752 + 8_192),
+        # torchvision's alexnet and resnet50
+        (lambda: models.AlexNet(1000, rngs=nnx.Rngs(0)), 61_100_840),
+        (lambda: models.ResNet50(1000, rngs=nnx.Rngs(0)), 25_557_032),
     ],
     ids=[
         "vgg-19 on CIFAR-10",
@@ -61,10 +64,40 @@ def test_basicnet_counts_its_features() -> None:
         "wrn-28-10 on CIFAR-10",
         "vgg-16 on ImageNet",
         "vgg-11 on ImageNet",
+        "alexnet on ImageNet",
+        "resnet-50 on ImageNet",
     ],
 )
 def test_parameters_of_the_sources(network, expected: int) -> None:
     assert sum(leaf.size for leaf in parameters(network).values()) == expected
+
+
+@pytest.mark.parametrize(("name", "side"), [("wrn-10-1", 12), ("resnet-50", 80), ("alexnet", 12), ("alexnet", 80)])
+def test_any_widths_and_two_sizes_of_images(name: str, side: int) -> None:
+    """Small images and large ones; widths that fit together nowhere by themselves, as a shrunk network has them."""
+    widths = tuple(3 + index % 4 for index in range(len(models.widths_of(name))))
+    head = {"head": (5,)} if name == "alexnet" else {}
+    build = functools.partial(models.build, name, shape=(side, side, 3), classes=7, widths=widths, **head)
+    assert output_shape(build, (side, side, 3)) == (2, 7)
+
+
+def test_a_bottleneck_halves_the_image_in_its_3x3_convolution() -> None:
+    """As torchvision's; He et al. 2016 have it in the first 1x1."""
+    model = nnx.eval_shape(lambda: models.ResNet50(10, rngs=nnx.Rngs(0)))
+    strides = [block.linear.strides for block in model.inner]
+    assert [index for index, stride in enumerate(strides) if stride == 2] == [2 * n + 1 for n in (3, 7, 13)]
+    assert [index for index, one in enumerate(model.shortcuts) if one is not None] == [0, 3, 7, 13]
+
+
+def test_thinned_widths() -> None:
+    """Retsinas et al. 2020, equation 12: rounded down, and about the wanted share of the parameters."""
+    assert models.thinned((16, 128, 5), 0.3) == (8, 70, 2)
+    assert models.thinned((1, 2), 0.01) == (1, 1)
+    widths = models.thinned(models.widths_of("wrn-16-8"), 0.15)
+    found = parameters(lambda: models.WRN(16, 8, 100, widths=widths, rngs=nnx.Rngs(0)))
+    assert sum(leaf.size for leaf in found.values()) == pytest.approx(0.15 * 11_012_036, rel=0.01)
+    with pytest.raises(InvalidInput, match="share must be in"):
+        models.thinned((3,), 1.5)
 
 
 def test_vgg_16_has_the_papers_widths() -> None:

@@ -25,6 +25,7 @@ Shapes are written as suffixes: N images, H rows, W columns, C channels in, D ch
 
 from jaxsparse.layers.activations import ACTIVATIONS, Activation, Rectifier, activation
 from jaxsparse.layers.convolution import Conv, convolution
+from jaxsparse.layers.dropout import dropout
 from jaxsparse.layers.normalisation import RELU, BatchNorm
 from jaxsparse.layers.pooling import max_pool
 
@@ -37,5 +38,6 @@ __all__ = [
     "Rectifier",
     "activation",
     "convolution",
+    "dropout",
     "max_pool",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -110,11 +111,15 @@ class BatchNorm(nnx.BatchNorm):
 
     The result has the type of x (so bfloat16 stays bfloat16), or `dtype`; statistics are float32 at least.
 
+    In training, the batch may be normalised in several equal `parts`, each with its own statistics; the running ones
+    follow their mean. With as many parts as devices split a batch, they need not communicate here.
+
     Attributes:
       scale, bias: parameters [C].
       mean, var: running statistics [C], float32.
 
-    Source: Ioffe and Szegedy, "Batch normalization", 2015 (arXiv:1502.03167).
+    Source: Ioffe and Szegedy, "Batch normalization", 2015 (arXiv:1502.03167); in parts: Hoffer et al., "Train longer,
+    generalize better", 2017 (arXiv:1705.08741), section 4.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class BatchNorm(nnx.BatchNorm):
         param_dtype: Any = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
+        parts: int = 1,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         scale_init: nnx.Initializer = nnx.initializers.ones,
         rngs: nnx.Rngs,
@@ -148,6 +154,7 @@ class BatchNorm(nnx.BatchNorm):
             rngs=rngs,
         )
         self.unbiased = unbiased
+        self.parts = parts
 
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
@@ -156,11 +163,15 @@ class BatchNorm(nnx.BatchNorm):
         if mask is not None:
             raise ValueError("BatchNorm has no masked form")
         if self._evaluates(use_running_average):
-            statistics = Statistics(self.mean[...], self.var[...])
-        else:
+            y = _affine(x, Statistics(self.mean[...], self.var[...]), *self._parameters(), self.epsilon)
+            return y.astype(self.dtype or x.dtype)
+        parameters = self._parameters()
+
+        def normalised(x: jax.Array) -> tuple[jax.Array, Statistics]:
             statistics = _statistics(x)
-            self._follow(statistics, x.size // x.shape[-1])
-        return _affine(x, statistics, *self._parameters(), self.epsilon).astype(self.dtype or x.dtype)
+            return _affine(x, statistics, *parameters, self.epsilon), statistics
+
+        return self._in_parts(normalised, x).astype(self.dtype or x.dtype)
 
     def activated(
         self,
@@ -183,11 +194,20 @@ class BatchNorm(nnx.BatchNorm):
         if self._evaluates(use_running_average) or not isinstance(activation, Rectifier):
             y = activation(self(x, use_running_average))
             return max_pool(y) if pool else y
-        arguments = vary_alike(x, *self._parameters())
-        outputs: tuple[jax.Array, Statistics] = _rectified(self.epsilon, activation.slope, pool, *arguments)
-        y, statistics = outputs
-        self._follow(statistics, x.size // x.shape[-1])
-        return y.astype(self.dtype or x.dtype)
+        x, *parameters = vary_alike(x, *self._parameters())
+        rectified = functools.partial(_rectified, self.epsilon, activation.slope, pool)
+        return self._in_parts(lambda x: rectified(x, *parameters), x).astype(self.dtype or x.dtype)
+
+    def _in_parts(self, function: Callable[[jax.Array], tuple[jax.Array, Statistics]], x: jax.Array) -> jax.Array:
+        """What the function makes of the batch, part by part; the running statistics follow those of the parts."""
+        count = x.size // self.parts // x.shape[-1]
+        if self.parts == 1:
+            y, statistics = function(x)
+        else:
+            y, statistics = jax.vmap(function)(x.reshape(self.parts, -1, *x.shape[1:]))
+            y, statistics = lax.collapse(y, 0, 2), jax.tree.map(lambda a: a.mean(0), statistics)
+        self._follow(statistics, count)
+        return y
 
     def _evaluates(self, use_running_average: bool | None) -> bool:
         return bool(self.use_running_average if use_running_average is None else use_running_average)

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Unpack
 
-from jaxsparse.config import Run, require_choice
+from flax import nnx
+
+from jaxsparse.config import Run, require, require_choice
 from jaxsparse.layers import Activation, activation
+from jaxsparse.models.alexnet import AlexNet
 from jaxsparse.models.basicnet import BasicNet
-from jaxsparse.models.block import Options
+from jaxsparse.models.block import INITIALISATIONS, Options
 from jaxsparse.models.mlp import MLP
+from jaxsparse.models.resnet import ResNet50
 from jaxsparse.models.smallnet import BatraNet
 from jaxsparse.models.vgg import GROUPS, VGG
 from jaxsparse.models.wrn import WRN
 
 __all__ = [
+    "INITIALISATIONS",
     "MLP",
     "VGG",
     "WRN",
+    "AlexNet",
     "BasicNet",
     "BatraNet",
     "Network",
+    "ResNet50",
     "activation_of",
     "build",
     "features_of",
+    "initialisation_of",
     "names",
+    "thinned",
     "widths_alive",
     "widths_of",
 ]
 
-Network = MLP | BasicNet | VGG | WRN | BatraNet
+Network = MLP | BasicNet | VGG | WRN | BatraNet | AlexNet | ResNet50
 
 
 class _Entry(NamedTuple):
@@ -42,13 +52,25 @@ class _Entry(NamedTuple):
     """path of the layers whose units count in the sparsity figures"""
     counted: slice = slice(None)
     """which of the widths are those of these layers"""
+    dropout: bool = False
+    """whether it can be built with dropout"""
 
 
 _NETWORKS = {
     "mlp": _Entry(MLP, MLP.WIDTHS, MLP.FEATURES),
     "basicnet": _Entry(BasicNet, BasicNet.WIDTHS, BasicNet.FEATURES),
-    **{f"vgg-{depth}": _Entry(partial(VGG, depth), VGG.widths_of(depth), VGG.FEATURES) for depth in GROUPS},
-    "wrn-16-8": _Entry(partial(WRN, 16, 8), WRN.widths_of(16, 8), WRN.FEATURES, WRN.COUNTED),
+    **{
+        f"vgg-{depth}": _Entry(partial(VGG, depth), VGG.widths_of(depth), VGG.FEATURES, dropout=True)
+        for depth in GROUPS
+    },
+    **{
+        f"wrn-{depth}-{widen}": _Entry(
+            partial(WRN, depth, widen), WRN.widths_of(depth, widen), WRN.FEATURES, WRN.COUNTED
+        )
+        for depth, widen in ((10, 1), (16, 3), (16, 8))
+    },
+    "resnet-50": _Entry(ResNet50, ResNet50.WIDTHS, ResNet50.FEATURES, ResNet50.COUNTED),
+    "alexnet": _Entry(AlexNet, AlexNet.WIDTHS, AlexNet.FEATURES),
     "batranet": _Entry(BatraNet, BatraNet.WIDTHS, BatraNet.FEATURES),
 }
 
@@ -70,6 +92,17 @@ def widths_of(name: str, width: float = 1.0, widths: tuple[int, ...] = ()) -> tu
       InvalidInput: for an unknown network.
     """
     return tuple(max(1, round(units * width)) for units in widths or _entry(name).widths)
+
+
+def thinned(widths: tuple[int, ...], share: float) -> tuple[int, ...]:
+    """Widths of a dense network with about this share of the parameters, `floor(sqrt(share) C)` each, at least 1:
+    Retsinas et al. 2020, equation 12.
+
+    Raises:
+      InvalidInput: for a share outside of (0, 1].
+    """
+    require(0 < share <= 1, "share", share, "in (0, 1]")
+    return tuple(max(1, math.floor(math.sqrt(share) * units)) for units in widths)
 
 
 def widths_alive(run: Run, alive: tuple[int, ...]) -> tuple[int, ...]:
@@ -97,6 +130,16 @@ def activation_of(run: Run) -> Activation:
     return activation(run.activation, run.slope)
 
 
+def initialisation_of(run: Run) -> nnx.Initializer:
+    """What the kernels of a run's network start as.
+
+    Raises:
+      InvalidInput: for an unknown initialisation.
+    """
+    require_choice("initialisation", run.initialisation, tuple(INITIALISATIONS))
+    return INITIALISATIONS[run.initialisation]
+
+
 def build(
     name: str,
     *,
@@ -104,6 +147,7 @@ def build(
     classes: int,
     widths: tuple[int, ...],
     head: tuple[int, ...] | None = None,
+    dropout: bool = False,
     **options: Unpack[Options],
 ) -> Network:
     """The named network for images of the given shape (height, width, channels).
@@ -111,9 +155,13 @@ def build(
     Args:
       widths: of its hidden layers.
       head: of the dense layers before the last one; the network's own where not given.
-      options: what all blocks share: `activation`, `initial_beta`, `rngs`.
+      dropout: whether activations are dropped in training, which only VGGs know.
+      options: what all blocks share, `Options`.
 
     Raises:
       InvalidInput: for an unknown network, or what does not fit it.
     """
-    return _entry(name).build(classes, shape=shape, widths=widths, head=head, **options)
+    entry = _entry(name)
+    require(entry.dropout or not dropout, "dropout", dropout, f"left out for {name}: only VGGs know it")
+    dropping = {"dropout": True} if dropout else {}
+    return entry.build(classes, shape=shape, widths=widths, head=head, **dropping, **options)

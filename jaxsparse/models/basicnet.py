@@ -62,7 +62,7 @@ class BasicNet(nnx.Module):
         height, width = ((side // smallest - 5) // 4 + 1 if self.pool_windows else 1 for side in shape[:2])
         dense_sizes = (height * width * sizes[-1], *(self.head_of(classes) if head is None else head))
         self.hidden = dense_layers(dense_sizes, **options)
-        self.head = classifier(dense_sizes[-1], classes, rngs=options["rngs"])
+        self.head = classifier(dense_sizes[-1], classes, **options)
 
     @staticmethod
     def head_of(classes: int) -> tuple[int, ...]:

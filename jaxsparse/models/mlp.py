@@ -1,4 +1,4 @@
-"""Fully connected network with batch normalisation before each activation (Yaguchi et al. 2018, section V-A)."""
+"""Fully connected network, by default with batch normalisation before each activation (Yaguchi et al. 2018, V-A)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MLP(nnx.Module):
         require(head is None, "head", head, "left out for mlp, whose widths are all its hidden layers")
         sizes = (math.prod(shape), *widths)
         self.hidden = dense_layers(sizes, **options)
-        self.head = classifier(sizes[-1], classes, rngs=options["rngs"])
+        self.head = classifier(sizes[-1], classes, **options)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1)

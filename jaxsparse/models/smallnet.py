@@ -54,14 +54,13 @@ class BatraNet(nnx.Module):
         require(len(widths) <= most, "widths", widths, f"at most {most} numbers, the convolutions of batranet")
         beta = options.get("initial_beta", 0.0)
         require(beta == 0, "initial-beta", beta, "left out for batranet, which has no normalisation")
-        rngs = options["rngs"]
         self.pooled = _pooled(shape, len(widths))
         self.activation = options.get("activation", RELU)
         channels = (shape[-1], *widths)
-        self.convolutions = nnx.List[Conv]([plain_convolution(a, b, rngs=rngs) for a, b in pairwise(channels)])
+        self.convolutions = nnx.List[Conv]([plain_convolution(a, b, **options) for a, b in pairwise(channels)])
         sizes = (_features(shape, channels), *(self.head_of(shape, classes) if head is None else head))
-        self.hidden = nnx.List[nnx.Linear]([classifier(a, b, rngs=rngs) for a, b in pairwise(sizes)])
-        self.head = classifier(sizes[-1], classes, rngs=rngs)
+        self.hidden = nnx.List[nnx.Linear]([classifier(a, b, **options) for a, b in pairwise(sizes)])
+        self.head = classifier(sizes[-1], classes, **options)
 
     @staticmethod
     def head_of(shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:

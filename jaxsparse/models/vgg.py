@@ -8,6 +8,10 @@ As Mehta et al. 2019 use it (section 5), where stated; the rest is filled in wit
 - Dense layers: see `VGG.head_of`. What goes into them is averaged over the image; on ImageNet (images with sides above
   64) it is flattened, as in the original.
 
+With `dropout` the network is that of Zagoruyko's "92.45 % on CIFAR-10 in Torch" (2015, `vgg_bn_drop`; from Yaguchi et
+al. 2018, section V-A, we take it to be their [31]): in training, activations are dropped behind every convolution but
+the last of a group, and what goes into a dense layer is. See `RATES`.
+
 Five pools need images of 32x32. Smaller ones go without the first pools, so that the later layers, where most
 weights are, see more than one pixel.
 """
@@ -17,12 +21,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate
 from types import MappingProxyType
-from typing import ClassVar, Unpack
+from typing import ClassVar, NamedTuple, Unpack
 
 import jax
 from flax import nnx
 
 from jaxsparse.config import require
+from jaxsparse.layers import dropout as drop
 from jaxsparse.models.block import LARGE, Options, classifier, convolution, dense_layers
 
 GROUPS: Mapping[int, tuple[int, ...]] = MappingProxyType(
@@ -31,6 +36,21 @@ GROUPS: Mapping[int, tuple[int, ...]] = MappingProxyType(
 """Convolutions of each group, by depth."""
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of each group."""
+
+
+class Rates(NamedTuple):
+    """Shares of the activations that dropout sets to zero."""
+
+    first: float
+    """behind the convolutions of the first group, less its last"""
+    later: float
+    """of the other groups"""
+    dense: float
+    """before each dense layer, the last one too"""
+
+
+RATES = Rates(0.3, 0.4, 0.5)
+"""Zagoruyko's."""
 
 
 class VGG(nnx.Module):
@@ -51,10 +71,12 @@ class VGG(nnx.Module):
         shape: tuple[int, int, int] = (32, 32, 3),
         widths: tuple[int, ...] | None = None,
         head: tuple[int, ...] | None = None,
+        dropout: bool = False,
         **options: Unpack[Options],
     ):
         """`widths`: of the convolutions (`widths_of(depth)` where not given), the first ones where there are fewer;
-        `head`: of the dense layers before the last, `head_of(depth, classes)` where not given."""
+        `head`: of the dense layers before the last, `head_of(depth, classes)` where not given; `dropout`: whether a
+        call with a key drops activations."""
         own = self.widths_of(depth)
         widths = own if widths is None else widths
         most = len(own)
@@ -73,7 +95,10 @@ class VGG(nnx.Module):
         height, width = (side >> len(pooled) if self.flatten else 1 for side in shape[:2])
         dense_sizes = (height * width * sizes[-1], *(self.head_of(depth, classes) if head is None else head))
         self.hidden = dense_layers(dense_sizes, **options)
-        self.head = classifier(dense_sizes[-1], classes, rngs=options["rngs"])
+        behind = [RATES.first if number <= GROUPS[depth][0] else RATES.later for number in range(1, len(sizes))]
+        places = [0.0 if number in ends else rate for number, rate in enumerate(behind, start=1)]
+        self.rates = (*places, *(RATES.dense for _ in dense_sizes)) if dropout else ()
+        self.head = classifier(dense_sizes[-1], classes, **options)
 
     @staticmethod
     def widths_of(depth: int) -> tuple[int, ...]:
@@ -95,10 +120,17 @@ class VGG(nnx.Module):
             return 4096, 4096
         return (512, 256) if classes > 100 else (512,)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for block in self.convolutions:
-            x = block(x)
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """With a key, which only training gives, activations are dropped where the network has dropout."""
+
+        def dropped(x: jax.Array, place: int) -> jax.Array:
+            if key is None or not self.rates or self.rates[place] == 0:
+                return x
+            return drop(x, self.rates[place], jax.random.fold_in(key, place))
+
+        for place, block in enumerate(self.convolutions):
+            x = dropped(block(x), place)
         x = x.reshape(x.shape[0], -1) if self.flatten else x.mean((1, 2))
-        for block in self.hidden:
-            x = block(x)
-        return self.head(x)
+        for place, block in enumerate(self.hidden, start=len(self.convolutions)):
+            x = block(dropped(x, place))
+        return self.head(dropped(x, len(self.convolutions) + len(self.hidden)))

@@ -54,8 +54,9 @@ class WRN(nnx.Module):
         widths = own if widths is None else widths
         require(len(widths) == len(own), "widths", widths, f"{len(own)} numbers, one for each 3x3 convolution")
         require(not head, "head", head, "left out for a wide residual network, which has no hidden dense layer")
-        rngs, blocks = options["rngs"], (len(own) - 1) // 2
-        self.first = plain_convolution(shape[-1], widths[0], rngs=rngs)
+        require(options.get("batch_norm", True), "batch-norm", False, "on for a wide residual network")
+        blocks = (len(own) - 1) // 2
+        self.first = plain_convolution(shape[-1], widths[0], **options)
         self.activation = options.get("activation", RELU)
         self.before, self.inner = nnx.List[BatchNorm](), nnx.List[Block]()
         self.outer, self.shortcuts = nnx.List[Conv](), nnx.List[Conv | None]()
@@ -65,12 +66,12 @@ class WRN(nnx.Module):
             reshapes = own[2 * block] != own[2 * block + 2] or inputs != outputs
             self.before.append(normalisation(inputs, **options))
             self.inner.append(convolution(inputs, between, stride=stride, bias=True, **options))
-            self.outer.append(plain_convolution(between, outputs, rngs=rngs))
+            self.outer.append(plain_convolution(between, outputs, **options))
             self.shortcuts.append(
-                plain_convolution(inputs, outputs, size=1, stride=stride, rngs=rngs) if reshapes else None
+                plain_convolution(inputs, outputs, size=1, stride=stride, **options) if reshapes else None
             )
         self.last = normalisation(widths[-1], **options)
-        self.head = classifier(widths[-1], classes, rngs=rngs)
+        self.head = classifier(widths[-1], classes, **options)
 
     @staticmethod
     def widths_of(depth: int, widen: int) -> tuple[int, ...]:

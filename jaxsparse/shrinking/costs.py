@@ -64,23 +64,38 @@ def cost(model: nnx.Module, example: Any, batches: Sequence[int] = BATCHES) -> C
     program = trace(model, one)
     leaves = jax.tree.leaves(nnx.state(model))
     params = {name: leaf.size for name, leaf in flatten(nnx.state(model, nnx.Param)).items()}
-    macs: dict[str, int] = {}
-    for step in program.steps:
-        if step.name in CONTRACTIONS:
-            kernel = next((name for name in map(program.origin, step.inputs) if name), "")
-            macs[kernel.rpartition("/")[0]] = macs.get(kernel.rpartition("/")[0], 0) + multiplications(program, step)
+    of_layers = _macs(program)
     holders = [name.rpartition("/")[0] for name in params if name.endswith("kernel")]
     layers = {
-        path: LayerCost(sum(n for name, n in params.items() if name.rpartition("/")[0] == path), macs.get(path, 0))
+        path: LayerCost(sum(n for name, n in params.items() if name.rpartition("/")[0] == path), of_layers.get(path, 0))
         for path in holders
     }
     return Cost(
         parameters=size(nnx.state(model, nnx.Param)),
-        macs=sum(macs.values()),
+        macs=sum(of_layers.values()),
         activation_bytes=_peak(program, leaves, jax.tree.leaves(one)),
         latency={batch: _latency(model, one, batch) for batch in batches},
         layers=layers,
     )
+
+
+def macs(model: nnx.Module, example: Any) -> dict[str, int]:
+    """Multiplications for one input, by path of the module that holds the kernel.
+
+    Args:
+      model: with arrays or their shapes.
+      example: an input with a leading batch axis of one, or its shape.
+    """
+    return _macs(trace(model, example))
+
+
+def _macs(program: Program) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for step in program.steps:
+        if step.name in CONTRACTIONS:
+            kernel = next((name for name in map(program.origin, step.inputs) if name), "")
+            found[kernel.rpartition("/")[0]] = found.get(kernel.rpartition("/")[0], 0) + multiplications(program, step)
+    return found
 
 
 def multiplications(program: Program, step: Step) -> int:

@@ -1,0 +1,42 @@
+"""What a record says of bounds, and of the weights that they act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsparse.thresholding.bounds import deviation
+from jaxsparse.thresholding.methods import Bounds
+from jaxsparse.thresholding.shrinkage import hard_shrink
+from jaxsparse.trees import Tree, flatten
+
+BINS = np.linspace(-4, 4, 81)
+"""Edges of the histogram of weights, in standard deviations of their layer."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Observation:
+    """Of the kernels that have a bound, in the order of their names."""
+
+    bound: jax.Array
+    """`[kernels]`"""
+    zero: jax.Array
+    """`[kernels]`: percent of the weights that are zero"""
+    histogram: jax.Array
+    """`[80]`: percent of all these weights, before any becomes zero, between two of `BINS`; the rest is outside"""
+
+
+def observe(params: Tree, bounds: Bounds) -> Observation:
+    """What there is to see of parameters and bounds; of empty arrays where there are no bounds."""
+    leaves = flatten(params)
+    kernels = [leaves[name] for name in bounds]
+    if not kernels:
+        return Observation(*(jnp.zeros(0) for _ in range(3)))
+    zero = [100 * jnp.mean(hard_shrink(w, bounds[name]) == 0) for name, w in zip(bounds, kernels, strict=True)]
+    scaled = jnp.concatenate([(w / deviation(w)).ravel() for w in kernels])
+    counts, _ = jnp.histogram(scaled, jnp.asarray(BINS, scaled.dtype))
+    return Observation(jnp.stack(list(bounds.values())), jnp.stack(zero), 100 * counts / scaled.size)
