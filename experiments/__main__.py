@@ -2,29 +2,58 @@
 
 python -m experiments list
 python -m experiments mehta2019 table1 --scale embedded
+python -m experiments all --scale embedded
 python -m experiments claims --paper mehta2019 --csv
+python -m experiments claims --markdown > docs/claims.md
 """
 
 from __future__ import annotations
 
-import csv
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, studies
+from experiments import (
+    batra2024,
+    claims_table,
+    measured,
+    mehta2018,
+    mehta2019,
+    papers,
+    retsinas2020,
+    studies,
+    yaguchi2018,
+)
+from experiments.batra2024 import claims as batra2024_claims
 from experiments.entries import Entry, cells, findings
 from experiments.measured import Measured
+from experiments.mehta2019 import claims as mehta2019_claims
+from experiments.retsinas2020 import claims as retsinas2020_claims
 from experiments.scales import SCALES, Scale
+from experiments.yaguchi2018 import claims as yaguchi2018_claims
 from jaxsparse import data, grid, records
 from jaxsparse.config import InvalidInput, require, require_choice
 from jaxsparse.report import table as style
 
-PAPERS = {"mehta2019": mehta2019.ENTRIES, "mehta2018": mehta2018.ENTRIES}
-RULES = {**mehta2019_claims.RULES, **mehta2018.RULES}
+PAPERS = {
+    "mehta2019": mehta2019.ENTRIES,
+    "mehta2018": mehta2018.ENTRIES,
+    "retsinas2020": retsinas2020.ENTRIES,
+    "yaguchi2018": yaguchi2018.ENTRIES,
+    "batra2024": batra2024.ENTRIES,
+}
+RULES = {
+    **mehta2019_claims.RULES,
+    **mehta2018.RULES,
+    **retsinas2020_claims.RULES,
+    **yaguchi2018_claims.RULES,
+    **batra2024_claims.RULES,
+}
 MEASURED = Path(__file__).parent / "measured"
 
 
@@ -33,7 +62,7 @@ class Reproduce:
     """Train what an entry needs, as far as it is not there yet, and show it beside the paper's figures."""
 
     paper: Annotated[str, tyro.conf.Positional]
-    """mehta2019 or mehta2018"""
+    """mehta2019, mehta2018, retsinas2020, yaguchi2018 or batra2024"""
     entry: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """what `list` shows; without any, all of the paper"""
     scale: str = "embedded"
@@ -50,6 +79,8 @@ class Claims:
     """one paper's only"""
     csv: bool = False
     """columns id paper claim entry scale status measured"""
+    markdown: bool = False
+    """the page docs/claims.md"""
     out: Path | None = None
     """folder of your own trainings, instead of the figures that come with this package"""
 
@@ -66,8 +97,26 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class All:
+    """Train and show every entry of every paper, one after another; an entry that fails does not stop the others.
+
+    In the end the figures of all trainings (`measured/`) and the table of claims (`claims.csv`, `claims.md`) are
+    written into the folder.
+    """
+
+    scale: str = "embedded"
+    """embedded or paper"""
+    out: Path = Path("runs/experiments")
+    """folder of the trainings"""
+
+
+@dataclass(frozen=True)
 class List:
-    """Show the entries of every paper."""
+    """Show the entries of every paper: what each trains, how long that took where it was measured, and the claims that
+    are decided by it."""
+
+    scale: str = "embedded"
+    """embedded or paper"""
 
 
 def _scale(name: str) -> Scale:
@@ -79,25 +128,36 @@ def _every_entry() -> list[Entry]:
     return [entry for entries in PAPERS.values() for entry in entries.values()]
 
 
-def _reproduce(flags: Reproduce) -> None:
+def _reproduce(flags: Reproduce) -> int:
     require_choice("paper", flags.paper, tuple(PAPERS))
     known, scale = PAPERS[flags.paper], _scale(flags.scale)
     for name in flags.entry:
         require_choice("entry", name, tuple(known))
-    entries = [known[name] for name in flags.entry or known]
-    wanted, root = cells(entries, scale), flags.out / scale.name
+    failed = _train_and_show([known[name] for name in flags.entry or known], scale, flags.out)
+    for message in failed:
+        print(f"experiments: {message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[str]:
+    """Trains what is missing of some entries and shows them all; which trainings failed, and why."""
+    wanted, root = cells(entries, scale), out / scale.name
     for name in dict.fromkeys(cell.run.data for cell in wanted):
         data.require_ready(name)
     grid.use_every_core()
     records.writable(root)
+    failed: list[str] = []
     for name, progress in studies.train(wanted, root):
         for record in progress.ended:
             print(f"{progress.finished} of {progress.cells} of {name}: {record.name} {record.status}", file=sys.stderr)
+            if record.status == "failed":
+                failed.append(f"{name}/{record.name} failed with {record.message.splitlines()[0]}")
     for entry in entries:
         entry.follow(scale, root)
     found = measured.from_records(scale, root, wanted, findings(entries))
     for entry in entries:
         entry.show(found, root)
+    return failed
 
 
 def _measured(out: Path | None, scale: Scale) -> Measured:
@@ -108,53 +168,76 @@ def _measured(out: Path | None, scale: Scale) -> Measured:
 
 
 def judged(paper: str | None, out: Path | None) -> list[dict[str, str]]:
-    """The table of claims: a row for each claim and scale at which it was looked at, one `not run` where at none."""
-    found = [_measured(out, scale) for scale in SCALES.values()]
-    rows: list[dict[str, str]] = []
-    for claim in papers.claims():
-        if paper in (None, claim["paper"]):
-            entry, rule = RULES.get(claim["id"], ("", None))
-            common = {"id": claim["id"], "paper": claim["paper"], "claim": claim["claim"], "entry": entry}
-            looked = [(one.scale.name, *claims.judge(rule, one)) for one in found]
-            for scale, status, text in [one for one in looked if one[1] != "not run"] or looked[-1:]:
-                rows.append({**common, "scale": scale, "status": status, "measured": text})
-    return rows
+    """The table of claims, from the figures that come with this package or those of a folder of trainings."""
+    return claims_table.judged(RULES, [_measured(out, scale) for scale in SCALES.values()], paper)
 
 
-def _claims(flags: Claims) -> None:
+def _claims(flags: Claims) -> int:
     if flags.paper is not None:
         require_choice("paper", flags.paper, tuple(dict.fromkeys(claim["paper"] for claim in papers.claims())))
+    require(not (flags.csv and flags.markdown), "markdown", flags.markdown, "left out with --csv")
     rows = judged(flags.paper, flags.out)
-    if flags.csv:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return
+    if flags.csv or flags.markdown:
+        print(claims_table.as_csv(rows) if flags.csv else claims_table.page(rows), end="")
+        return 0
     console = style.console()
     for row in rows:
         console.print(f"{row['id']}  [bold]{row['status']}[/bold]  {row['scale']}  {row['claim']}", highlight=False)
         if row["measured"]:
             console.print(f"        {row['measured']}", style="dim", highlight=False)
+    return 0
 
 
-def _keep(flags: Keep) -> None:
-    scale = _scale(flags.scale)
-    entries = _every_entry()
-    found = measured.from_records(scale, flags.out / scale.name, cells(entries, scale), findings(entries))
-    require(bool(found.rows), "out", str(flags.out), f"a folder with trainings of scale {scale.name}")
-    records.writable(flags.to)
-    measured.to_csv(found, flags.to, findings(entries))
-    command = f"python -m experiments PAPER --scale {scale.name}; python -m experiments keep --scale {scale.name}"
-    text = measured.provenance(flags.out / scale.name, found.rows, command)
-    records.write_text(flags.to / f"{scale.name}.json", text)
-    print(f"{len(found.rows)} trainings in {flags.to / f'{scale.name}.csv'}")
-
-
-def _list(flags: List) -> None:
-    del flags
+def _everything(flags: All) -> int:
+    scale, failures = _scale(flags.scale), []
     for paper, entries in PAPERS.items():
         for name, entry in entries.items():
-            print(f"{paper}  {name:20}{entry.title}")
+            try:
+                failed = _train_and_show([entry], scale, flags.out)
+            except Exception as error:  # whatever it was, the other entries go on
+                failed = [(str(error).splitlines() or [type(error).__name__])[0]]
+            failures += [f"{paper} {name}: {message}" for message in failed]
+    _write_measured(scale, flags.out, flags.out / "measured")
+    rows = judged(None, flags.out)
+    records.write_text(flags.out / "claims.csv", claims_table.as_csv(rows))
+    records.write_text(flags.out / "claims.md", claims_table.page(rows))
+    print(f"claims in {flags.out / 'claims.csv'} and {flags.out / 'claims.md'}")
+    for failure in failures:
+        print(f"experiments: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _write_measured(scale: Scale, out: Path, to: Path) -> int:
+    """Writes the figures of all trainings of a scale; how many trainings there are."""
+    entries = _every_entry()
+    found = measured.from_records(scale, out / scale.name, cells(entries, scale), findings(entries))
+    require(bool(found.rows), "out", str(out), f"a folder with trainings of scale {scale.name}")
+    records.writable(to)
+    measured.to_csv(found, to, findings(entries))
+    command = f"python -m experiments all --scale {scale.name}"
+    text = measured.provenance(out / scale.name, found.rows, command)
+    records.write_text(to / f"{scale.name}.json", text)
+    return len(found.rows)
+
+
+def _keep(flags: Keep) -> int:
+    scale = _scale(flags.scale)
+    count = _write_measured(scale, flags.out, flags.to)
+    print(f"{count} trainings in {flags.to / f'{scale.name}.csv'}")
+    return 0
+
+
+def _list(flags: List) -> int:
+    scale = _scale(flags.scale)
+    found = _measured(None, scale)
+    print(f"python -m experiments PAPER ENTRY --scale {scale.name}   (hours on {measured.devices(MEASURED, scale)})")
+    for paper, entries in PAPERS.items():
+        ids = {claim["id"] for claim in papers.claims() if claim["paper"] == paper}
+        for name, entry in entries.items():
+            decided = [one for one, (by, _) in RULES.items() if name in by.split() and one in ids]
+            cost = found.cost(entry.cells(scale))
+            print(f"{paper}  {name:20}{entry.title}\n{'':{len(paper) + 2}}{cost}; claims {' '.join(decided) or '-'}")
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -162,15 +245,18 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in PAPERS:
         arguments = ["run", *arguments]
-    commands = {"run": Reproduce, "list": List, "claims": Claims, "keep": Keep}
-    actions = {Reproduce: _reproduce, List: _list, Claims: _claims, Keep: _keep}
+    commands = {"run": Reproduce, "all": All, "list": List, "claims": Claims, "keep": Keep}
+    actions = {Reproduce: _reproduce, All: _everything, List: _list, Claims: _claims, Keep: _keep}
     flags = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m experiments", args=arguments)
+    grid.keep_compiled()
     try:
-        actions[type(flags)](flags)
+        return actions[type(flags)](flags)
     except InvalidInput as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
-    return 0
+    except BrokenPipeError:  # whoever reads has enough: `python -m experiments list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

@@ -13,13 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from experiments.measured import Measured
+from experiments.measured import Measured, NotRun
 from experiments.papers import Setting
 from experiments.tables import said
-
-
-class NotRun(Exception):
-    """A training that the rule needs is not there."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ from jaxsparse import records
 from jaxsparse.grid import Cell
 
 
+class NotRun(Exception):
+    """A training that is needed is not there."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """Figures that are not those of one training; kept as `SCALE-NAME.csv`."""
@@ -55,8 +59,15 @@ class Measured:
         return self.of(self.scale.cells(setting))
 
     def values(self, setting: Setting, metric: str) -> np.ndarray:
-        """A figure of a setting, one a seed."""
-        return np.asarray([run[metric] for run in self.runs(setting)], float)
+        """A figure of a setting, one a seed; none where an older version did not measure it."""
+        runs = self.runs(setting)
+        return np.asarray([run[metric] for run in runs] if all(metric in run for run in runs) else [], float)
+
+    def cost(self, cells: Sequence[Cell]) -> str:
+        """How many trainings, and the hours that those took which were measured, each on a device of its own."""
+        known = [self.rows[place(cell)]["seconds"] for cell in cells if "seconds" in self.rows.get(place(cell), {})]
+        took = f", {sum(known) / 3600:.2f} device-hours for {len(known)}" if known else ""
+        return f"{len(cells)} trainings{took}"
 
 
 def from_records(scale: Scale, root: Path, cells: Iterable[Cell], findings: Iterable[Findings] = ()) -> Measured:
@@ -120,6 +131,13 @@ def from_csv(scale: Scale, folder: Path, findings: Iterable[Findings] = ()) -> M
         for one in findings
     }
     return Measured(scale, rows, found)
+
+
+def devices(folder: Path, scale: Scale) -> str:
+    """What the kept figures of a scale were made with; `-` where there are none."""
+    path = folder / f"{scale.name}.json"
+    made = json.loads(path.read_text(encoding="utf-8"))["made_with"] if path.exists() else []
+    return ", ".join(f"{one['device']}, {one['machine']}" for one in made) or "-"
 
 
 def provenance(root: Path, places: Iterable[str], command: str) -> str:

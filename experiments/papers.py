@@ -38,6 +38,8 @@ class Printed:
     """`C1`, .., `all conv`, or nothing"""
     value: str
     unit: str
+    method: str
+    """whose: the paper's own, or another's that it is compared with"""
 
 
 @lru_cache
@@ -64,12 +66,21 @@ def _printed(row: dict[str, str]) -> Printed:
         activation=row["activation"],
         setting=row["setting"],
     )
-    return Printed(setting, row["metric"], row["criterion"], row["phase"], row["layer"], row["value"], row["unit"])
+    columns = ("metric", "criterion", "phase", "layer", "value", "unit", "method")
+    return Printed(setting, *(row[name] for name in columns))
+
+
+OWN = "this paper"
 
 
 def printed(table: str) -> list[Printed]:
     """What a table prints of the paper's own networks; rows quoted from other papers are left out."""
-    return [_printed(row) for row in rows(table) if row["method"] == "this paper"]
+    return [_printed(row) for row in rows(table) if row["method"] == OWN]
+
+
+def quoted(table: str) -> list[Printed]:
+    """What a table quotes from other papers; of their settings, only network and data are known."""
+    return [_printed(row) for row in rows(table) if row["method"] != OWN]
 
 
 def settings(table: str) -> list[Setting]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,36 @@ from jaxsparse.config import Thresholds
 
 LOOSE = Thresholds(scale=1e-2, activation=1e-4)
 """The second pair of thresholds of Mehta et al. 2019, section 2.1."""
+NORM_THRESHOLDS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SELECTIVITY = "selectivity.parquet"
 
 NUMBERS = (
     *("epochs", "steps", "train_loss", "test_loss", "test_error", "test_error_silenced"),
     *("sparsity_scale", "sparsity_activation", "sparsity_scale_loose", "sparsity_activation_loose"),
-    *("units", "dead_units", "conv_params", "conv_params_pruned"),
+    *("sparsity_norm", "units", "dead_units", "conv_params", "conv_params_pruned"),
+    *("test_error_top5", "test_error_top5_silenced"),
 )
 """Columns that hold a number: errors, sparsities and `conv_params_pruned` in percent."""
 LISTS = (
     *("layer_units", "layer_dead", "layer_beta_positive", "layer_gamma_negative"),
     *("layer_universality", "layer_universality_alive", "layer_universality_zero", "layer_active_over_half"),
-    *("unit_dead", "unit_universality"),
+    *("unit_dead", "unit_universality", "layer_dead_by_norm", "norm_below", "norm_deciles"),
 )
-"""Columns that hold a number per layer (in percent, but for the units), or per unit of all layers."""
+"""Columns that hold a number per layer (in percent, but for the units), or per unit of all layers; `norm_below` is in
+percent of all units, for each of `NORM_THRESHOLDS`, and `norm_deciles` goes from the smallest norm to the largest."""
 COLUMNS = ("place", "status", "seconds", *NUMBERS, *LISTS)
 
 
-_dataset = lru_cache(maxsize=2)(data.load)
+_opened = lru_cache(maxsize=2)(data.opened)
 
 
-@partial(jax.jit, static_argnames=("graph", "only", "activation"))
-def _observed(
-    graph: Any, state: Any, dataset: data.Dataset, only: str, activation: layers.Activation
+def _observe(
+    graph: Any, state: Any, dataset: data.Dataset | data.Stream, only: str, activation: layers.Activation
 ) -> dict[str, Any]:
     return selectivity.observe(nnx.merge(graph, state), dataset, only, activation)
+
+
+_observe_on_device = jax.jit(_observe, static_argnames=("graph", "only", "activation"))
 
 
 def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
@@ -51,7 +56,9 @@ def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
     if not path.exists():
         run = records.run_of(records.describe(folder))
         graph, state = nnx.split(export.load(folder))
-        found = _observed(graph, state, _dataset(run.data), models.features_of(run.model), models.activation_of(run))
+        dataset = _opened(run.data)
+        observe = _observe_on_device if dataset.description.fits else _observe
+        found = observe(graph, state, dataset, models.features_of(run.model), models.activation_of(run))
         table = pa.table(
             {
                 "layer": list(found),
@@ -82,29 +89,52 @@ def row(folder: Path, place: str) -> dict[str, Any]:
     """The figures of a run that ended: `COLUMNS`."""
     described = records.describe(folder)
     common = {"place": place, "status": described["status"], "seconds": described["seconds"]}
-    last = pyarrow.parquet.read_table(folder / "history.parquet").to_pylist()[-1]
+    history = pyarrow.parquet.read_table(folder / "history.parquet")
+    (last,) = history.slice(len(history) - 1).to_pylist()
     if described["status"] == "failed":
         return common
-    ends = np.cumsum(last["layer_units"])[:-1]
-    gamma, beta, activation = (np.split(np.asarray(last[name]), ends) for name in ("gamma", "beta", "activation"))
     run = records.run_of(described)
-    dead = [np.abs(layer) < run.thresholds.scale for layer in gamma]
-    seen = selectivities(folder)
     shapes = {name: value.shape for name, value in records.weights(folder).items()}
-    kernels = [shapes[f"{layer}/linear/kernel"] for layer in last["layers"]]
+    paths = [name if f"{name}/kernel" in shapes else f"{name}/linear" for name in last["layers"]]
+    kernels = [shapes[f"{path}/kernel"] for path in paths]
+    found = {
+        **common,
+        **{name: last[name] for name in NUMBERS if name in last},
+        "sparsity_activation_loose": _percent([np.asarray(last["activation"]) <= LOOSE.activation])[0],
+        "layer_units": last["layer_units"],
+        **_norms(np.asarray(last["norm"]), last["layer_units"], run.thresholds.norm),
+    }
+    convolutional = all(len(kernel) == 4 for kernel in kernels)
+    normalised = not np.isnan(last["gamma"]).all()
+    return {**found, **(_filters(folder, last, kernels, run.thresholds.scale) if convolutional and normalised else {})}
+
+
+def _norms(norm: np.ndarray, units: Sequence[int], threshold: float) -> dict[str, Any]:
+    """How the L2 norms of the units' incoming weights are distributed."""
+    return {
+        "layer_dead_by_norm": _percent(layer < threshold for layer in np.split(norm, np.cumsum(units)[:-1])),
+        "norm_below": _percent(norm < bound for bound in NORM_THRESHOLDS),
+        "norm_deciles": np.percentile(norm, range(0, 101, 10)).tolist(),
+    }
+
+
+def _filters(
+    folder: Path, last: Mapping[str, Any], kernels: Sequence[tuple[int, ...]], threshold: float
+) -> dict[str, Any]:
+    """What Mehta et al. 2019 look at: filters that are dead by scale, and universality."""
+    ends = np.cumsum(last["layer_units"])[:-1]
+    gamma, beta = (np.split(np.asarray(last[name]), ends) for name in ("gamma", "beta"))
+    dead = [np.abs(layer) < threshold for layer in gamma]
+    seen = selectivities(folder)
     weights, pruned = _pruned(kernels, dead)
     every = np.concatenate(dead)
     universality = seen["universality"]
     return {
-        **common,
-        **{name: last[name] for name in NUMBERS if name in last},
         "sparsity_scale_loose": _percent([np.abs(np.concatenate(gamma)) < LOOSE.scale])[0],
-        "sparsity_activation_loose": _percent([np.concatenate(activation) <= LOOSE.activation])[0],
         "units": len(every),
         "dead_units": int(every.sum()),
         "conv_params": weights,
         "conv_params_pruned": pruned,
-        "layer_units": last["layer_units"],
         "layer_dead": _percent(dead),
         "layer_beta_positive": _percent(layer > 0 for layer in beta),
         "layer_gamma_negative": _percent(layer < 0 for layer in gamma),

@@ -10,10 +10,13 @@ from rich import box
 from rich.table import Table
 
 from experiments import papers
+from experiments.competitors import competition, competitor_of
 from experiments.entries import Entry
 from experiments.measured import Measured
 from experiments.papers import Printed, Setting
-from experiments.scales import trainings
+from experiments.prunings import PRUNINGS, make
+from experiments.scales import Scale, trainings
+from jaxsparse.grid import Cell
 from jaxsparse.report import table as style
 
 METRICS = {
@@ -23,18 +26,24 @@ METRICS = {
     ("val_top1_error", ""): "test_error",
     ("val_top1_error", "pre-pruning"): "test_error",
     ("val_top1_error", "post-pruning"): "test_error_silenced",
+    ("val_top5_error", ""): "test_error_top5",
+    ("val_top5_error", "pre-pruning"): "test_error_top5",
+    ("val_top5_error", "post-pruning"): "test_error_top5_silenced",
     ("train_loss", ""): "train_loss",
     ("test_loss", ""): "test_loss",
     ("val_loss", ""): "test_loss",
     ("conv_params_pruned", ""): "conv_params_pruned",
 }
-"""Our column of a printed metric and phase; what is not here (the top-5 error) was not measured."""
+"""Our column of a printed metric and phase; what is not here was not measured."""
 CRITERIA = {"act<1e-12": "sparsity_activation", "gamma<1e-3": "sparsity_scale"}
 
 
 def ours(measured: Measured, figure: Printed) -> np.ndarray:
     """Our values of a printed figure, one a seed; none where they were not measured."""
     setting, metric = figure.setting, figure.metric
+    if figure.method != papers.OWN:
+        competitor = competitor_of(figure)
+        return np.asarray([]) if competitor is None else competitor.ours(measured, figure)
     if metric == "sparsity" and figure.layer.startswith("C"):
         layers = [run["layer_dead"] for run in measured.runs(setting)]
         number = int(figure.layer[1:]) - 1
@@ -56,8 +65,9 @@ def said(values: np.ndarray) -> str:
 
 
 def _column(figure: Printed) -> str:
+    criterion = figure.criterion if figure.method == papers.OWN else "gamma<1e-3"  # what others prune stands beside it
     words = {
-        "sparsity": {"act<1e-12": "dead by activation", "gamma<1e-3": "dead by scale"}.get(figure.criterion, "dead"),
+        "sparsity": {"act<1e-12": "dead by activation", "gamma<1e-3": "dead by scale"}.get(criterion, "dead"),
         "conv_params_pruned": "convolution weights pruned",
         "conv_features_pruned": "features pruned",
         "val_top1_error": "error",
@@ -69,6 +79,12 @@ def _column(figure: Printed) -> str:
     phase = {"post-pruning": " once pruned"}.get(figure.phase, "")
     unit = " (%)" if figure.unit == "%" else ""
     return words.get(figure.metric, figure.metric.replace("_", " ")) + layer + phase + unit
+
+
+def _label(figure: Printed) -> str:
+    """Of its row: a setting of the paper's own, or another paper's method."""
+    setting = figure.setting
+    return label(setting) if figure.method == papers.OWN else f"{setting.network}, {setting.dataset}, {figure.method}"
 
 
 def label(setting: Setting) -> str:
@@ -85,14 +101,15 @@ def label(setting: Setting) -> str:
 
 
 def rows(measured: Measured, tables: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of printed tables: a row a setting, `paper | ours` in each column."""
-    figures = [figure for table in tables for figure in papers.printed(table)]
+    """Header and rows of printed tables: a row a setting, then one for each method of another paper, `paper | ours` in
+    each column."""
+    figures = [figure for table in tables for figure in (*papers.printed(table), *papers.quoted(table))]
     columns = list(dict.fromkeys(_column(figure) for figure in figures))
-    found: dict[Setting, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for figure in figures:
         pair = f"{figure.value or '-'} | {said(ours(measured, figure))}"
-        found.setdefault(figure.setting, {})[_column(figure)] = pair
-    lines = [[label(setting), *(cells.get(column, "") for column in columns)] for setting, cells in found.items()]
+        found.setdefault(_label(figure), {})[_column(figure)] = pair
+    lines = [[name, *(cells.get(column, "") for column in columns)] for name, cells in found.items()]
     return ["setting", *columns], lines
 
 
@@ -118,7 +135,16 @@ def tabulated(name: str, title: str, tables: Sequence[str]) -> Entry:
         heading = f"{name}: {title} ({measured.scale.name} scale)"
         style.console().print(table(heading, header, lines, caption=f"paper | ours, {OURS}"))
 
-    return Entry(name, title, show, trainings([setting for one in tables for setting in papers.settings(one)]))
+    competing = competition([figure for one in tables for figure in papers.quoted(one)])
+    own = trainings([setting for one in tables for setting in papers.settings(one)])
+
+    def cells(scale: Scale) -> list[Cell]:
+        return [*own(scale), *(one.cell for one in competing(scale))]
+
+    def follow(scale: Scale, root: Path) -> None:
+        make(competing(scale), root)
+
+    return Entry(name, title, show, cells, follow, (PRUNINGS,))
 
 
 def summarised(name: str, title: str, settings: Sequence[Setting]) -> Entry:

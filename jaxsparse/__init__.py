@@ -17,13 +17,14 @@ from jaxsparse import (
     shrinking,
     sparsity,
     theory,
+    thresholding,
     trees,
 )
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.export import from_torch, load, save
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
-from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
+from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso, ProximalGroupLasso
 from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
 from jaxsparse.train import make_train
@@ -37,6 +38,7 @@ __all__ = [
     "GroupLasso",
     "Hyper",
     "InvalidInput",
+    "ProximalGroupLasso",
     "Run",
     "Thresholds",
     "adadelta",
@@ -64,5 +66,6 @@ __all__ = [
     "simulate",
     "sparsity",
     "theory",
+    "thresholding",
     "trees",
 ]

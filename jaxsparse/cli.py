@@ -21,6 +21,7 @@ import tyro
 from jaxsparse import bench, data, decay, export, grid, models, records, report, smaller, sparsity
 from jaxsparse.config import InvalidInput, Run, Thresholds, require, require_choice
 from jaxsparse.data import command as data_command
+from jaxsparse.data import noise
 from jaxsparse.export import command as export_command
 from jaxsparse.pruning import command as prune_command
 from jaxsparse.report import live
@@ -42,9 +43,10 @@ EMBEDDED = {
     "mlp": Scale(epochs=1000, batch=64),
     "basicnet": replace(CONVOLUTIONAL, widths=(16, 32, 32, 64)),
     "batranet": CONVOLUTIONAL,
+    "wrn-10-1": CONVOLUTIONAL,
     **{
         name: replace(CONVOLUTIONAL, widths=models.widths_of(name, 1 / 8))
-        for name in ("vgg-11", "vgg-16", "vgg-19", "wrn-16-8")
+        for name in ("vgg-11", "vgg-16", "vgg-19", "wrn-16-3", "wrn-16-8", "resnet-50", "alexnet")
     },
 }
 POINTS = 25
@@ -60,7 +62,7 @@ class Settings:
     data: str = "digits"
     """data set: `jaxsparse data list`"""
     model: str = "mlp"
-    """network: mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-16-8 or batranet"""
+    """network: mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet"""
     width: float | None = None
     """multiplies the network's own widths"""
     widths: tuple[int, ...] = ()
@@ -74,6 +76,14 @@ class Settings:
     """of leaky-relu below zero"""
     initial_beta: float = 0.0
     """what the biases of all batch normalisations start at"""
+    batch_norm: bool = True
+    """normalise before each activation; without, layers have a bias"""
+    batch_norm_parts: int = 1
+    """equal parts of a batch that are normalised each on its own"""
+    initialisation: str = "xavier"
+    """what the kernels start as: xavier or he"""
+    dropout: bool = False
+    """drop activations in training (vgg only): 0.3 to 0.4 behind convolutions, 0.5 before dense layers"""
     gamma_rate: float = 1.0
     """learning rate of batch normalisations' scales, as a multiple of the others'"""
     beta_rate: float = 1.0
@@ -82,10 +92,14 @@ class Settings:
     """passes over the training set [mlp: 1000, others: 400]"""
     batch: int | None = None
     """images in a step [mlp: 64, others: 40]"""
+    precision: str = "float32"
+    """of products and activations during training: float32 or bfloat16 (for accelerators)"""
     milestones: tuple[int, ...] | None = None
     """epochs after which the learning rate is multiplied by --factor [one, after 250/325 of the training]"""
     factor: float = 0.1
     """of the learning rate at each milestone"""
+    restarts: int = 0
+    """epochs in which the learning rate falls to zero along a cosine, then again; without milestones [0: never]"""
     measure_every: int | None = None
     """epochs between measurements; a divisor of --epochs [about 25 measurements]"""
     convention: str = "torch"
@@ -98,6 +112,21 @@ class Settings:
     """a unit is dead by norm where the L2 norm of its incoming weights is below this"""
     learning_rate: float | None = None
     """initial learning rate [the paper's for each optimizer]"""
+    thresholding: str = "none"
+    """how weights become zero below a bound during training (Retsinas et al. 2020): none, binary-search or gaussian
+    (the same sparsity in every layer), budget, hinge or unconstrained (bounds are trained)"""
+    thresholded: str = "convolutions"
+    """weights that have a bound: convolutions, or kernels (all)"""
+    sparsity: float = 0.0
+    """share of these that are to be zero"""
+    sparsity_strength: float = 0.0
+    """lambda of the loss of trained bounds, such as 10"""
+    density: tuple[str, ...] = ("parameters",)
+    """what trained bounds make small: parameters, flops or average (over layers)"""
+    straight_through: bool = True
+    """train zeroed weights as if they were not zero"""
+    bound_rate: float | None = None
+    """learning rate of trained bounds, as a multiple of the others' [sgd: 0.01, others: 1]"""
 
     def run(self, nesterov: bool = False) -> Run:
         """The static settings, with what was not given filled in."""
@@ -116,14 +145,27 @@ class Settings:
             activation=self.activation,
             slope=self.slope,
             initial_beta=self.initial_beta,
+            batch_norm=self.batch_norm,
+            batch_norm_parts=self.batch_norm_parts,
+            initialisation=self.initialisation,
+            dropout=self.dropout,
             gamma_rate=self.gamma_rate,
             beta_rate=self.beta_rate,
             convention=self.convention,
             nesterov=nesterov,
             epochs=epochs,
             batch=scale.batch if self.batch is None else self.batch,
-            milestones=(first_phase,) * (0 < first_phase < epochs) if self.milestones is None else self.milestones,
+            precision=self.precision,
+            milestones=(first_phase,) * (0 < first_phase < epochs and not self.restarts)
+            if self.milestones is None
+            else self.milestones,
             factor=self.factor,
+            restarts=self.restarts,
+            thresholding=self.thresholding,
+            thresholded=self.thresholded,
+            straight_through=self.straight_through,
+            density=self.density,
+            bound_rate=self.bound_rate,
             measure_every=every if self.measure_every is None else self.measure_every,
             thresholds=Thresholds(self.threshold_scale, self.threshold_activation, self.threshold_norm),
         )
@@ -167,11 +209,13 @@ class Grid:
     constants: Flat[Constants] = field(default_factory=Constants)
     optimizers: tuple[str, ...] = ("sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta")
     regularizers: tuple[str, ...] = ("none", "l2", "wd")
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
+    proximal-group-lasso (exact zeros)"""
     strengths: tuple[float, ...] = (1e-4, 1e-3)
     """of every regularizer but none"""
     seeds: int = 3
     """how many, from 0"""
+    where: Flat[grid.Where] = field(default_factory=grid.Where)
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL]"""
 
@@ -184,13 +228,15 @@ class Train:
     constants: Flat[Constants] = field(default_factory=Constants)
     optimizer: str = "adam"
     regularizer: str = "l2"
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
+    proximal-group-lasso (exact zeros)"""
     strength: float = 1e-3
     """of the regularizer"""
     seed: int = 0
     shrink_every: int = 0
     """epochs between two removals of units that are dead by scale, which makes the rest of the training faster; a
     multiple of --measure-every [0: nothing is removed]"""
+    together: Flat[grid.Together] = field(default_factory=grid.Together)
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL-OPTIMIZER-REGULARIZER]"""
 
@@ -228,25 +274,36 @@ class Results:
 
 @dataclass(frozen=True)
 class Bench:
-    """Time the training step that a grid runs, the simulator of single weights, or a network before and after half of
-    its units are removed."""
+    """Time what the project runs: the training step of a grid (step), how much of a grid is steps (grid), the step on 1
+    to 8 devices (scale), the simulator of single weights (decay), a network before and after half of its units are
+    removed (shrink); or see which units die in bfloat16 (precision)."""
 
     what: Annotated[str, tyro.conf.Positional] = "step"
-    """step, decay or shrink; decay takes --rounds, --against and --json only, shrink no --cells and no --against"""
+    """step, grid, scale, decay, shrink or precision. Of the flags, --rounds (in precision: networks) and --json are for
+    all; decay takes --against besides, precision --model, the others the sizes of the network"""
     model: str = "mlp"
-    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-16-8 or batranet; --against torch has the first two"""
+    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet; --against
+    torch has the first two"""
     width: float = 1.0
     """multiplies the network's own widths"""
     image: str | None = None
     """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, others: 32x32x3]"""
     batch: int = 64
     """images in a step"""
+    images: int = noise.TRAIN_SIZE
+    """step: random images, all on the device; 50000 are CIFAR's"""
+    precision: str = "float32"
+    """step, grid, scale: float32 or bfloat16"""
     cells: int | None = None
-    """networks trained side by side [one a device; on a CPU every core is one]"""
+    """step, grid: networks trained side by side [step: one a device, a CPU's core is one; grid: four a device]"""
+    packing: str | None = None
+    """step: of more cells than devices, see grid --help"""
     rounds: int = 7
     """measurements, of which the median counts"""
     against: str | None = None
-    """torch: time an equivalent PyTorch loop in the same run, alternating"""
+    """step, decay: time an equivalent PyTorch loop (torch) in the same run, alternating"""
+    thresholding: str = "none"
+    """step: time that of a sparse network in the same run, alternating (see train --help)"""
     json: bool = False
     """print one JSON object instead of text"""
 
@@ -266,9 +323,12 @@ COMMANDS = {
 }
 
 
-def _train_grid(declaration: grid.Declaration, out: Path, command: str) -> int:
+def _train_grid(declaration: grid.Declaration, out: Path, command: str, trainer: grid.Trainer) -> int:
     """Trains, shows and reports a grid; 1 where a cell failed."""
-    live.follow(grid.run(declaration, out), declaration, out)
+    steps = grid.run(declaration, out, trainer)
+    if not grid.writes():
+        return int(any(end.status == "failed" for step in steps for end in step.ended))
+    live.follow(steps, declaration, out)
     page = report.write(out, command)
     print(f"\nreport   {page}\nfigures  {out / 'figures'}\nresults  jaxsparse results {shlex.quote(str(out))} --csv")
     failed = [name for name, status in records.finished(out / "cells").items() if status == "failed"]
@@ -279,7 +339,7 @@ def _train_grid(declaration: grid.Declaration, out: Path, command: str) -> int:
 
 
 def _grid(flags: Grid, command: str) -> int:
-    grid.use_every_core()
+    flags.where.prepare()
     require(flags.seeds >= 1, "seeds", flags.seeds, "a whole number >= 1")
     declaration = grid.Declaration(
         flags.settings.run(flags.constants.nesterov),
@@ -289,12 +349,15 @@ def _grid(flags: Grid, command: str) -> int:
         seeds=tuple(range(flags.seeds)),
         learning_rate=flags.settings.learning_rate,
         constants=flags.constants.given(),
+        sparsity=flags.settings.sparsity,
+        sparsity_strength=flags.settings.sparsity_strength,
     )
     out = flags.out or Path("runs") / f"{flags.settings.data}-{flags.settings.model}"
-    return _train_grid(declaration, out, command)
+    return _train_grid(declaration, out, command, flags.where.trainer(declaration.run))
 
 
 def _train(flags: Train, command: str) -> int:
+    flags.together.prepare()
     declaration = grid.Declaration(
         replace(flags.settings.run(flags.constants.nesterov), shrink_every=flags.shrink_every),
         optimizers=(flags.optimizer,),
@@ -303,9 +366,12 @@ def _train(flags: Train, command: str) -> int:
         seeds=(flags.seed,),
         learning_rate=flags.settings.learning_rate,
         constants=flags.constants.given(),
+        sparsity=flags.settings.sparsity,
+        sparsity_strength=flags.settings.sparsity_strength,
     )
     name = f"{flags.settings.data}-{flags.settings.model}-{flags.optimizer}-{flags.regularizer}"
-    return _train_grid(declaration, flags.out or Path("runs") / name, command)
+    out = flags.out or Path("runs") / name
+    return _train_grid(declaration, out, command, flags.together.trainer(declaration.run))
 
 
 def _decay(flags: decay.Decay, command: str) -> int:
@@ -317,7 +383,7 @@ def _measure(flags: Measure, command: str) -> int:
     del command
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
     model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
-    dataset = data.load(run.data)
+    dataset = data.opened(run.data)
     found = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
     judged = sparsity.judge(found, thresholds)
     print(json.dumps(judged.counts()) if flags.json else judged)
@@ -357,14 +423,22 @@ def _data(flags: data_command.Data, command: str) -> int:
 
 def _bench(flags: Bench, command: str) -> int:
     del command
-    require_choice("what", flags.what, ("step", "decay", "shrink"))
+    require_choice("what", flags.what, ("step", "grid", "scale", "decay", "shrink", "precision"))
     image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
     if flags.what == "decay":
         found = bench.decay(flags.rounds, flags.against)
     elif flags.what == "shrink":
         found = bench.shrink(flags.model, flags.width, image, flags.batch, flags.rounds)
+    elif flags.what == "precision":
+        found = bench.precision(flags.model, networks=flags.rounds)
     else:
-        found = bench.step(flags.model, flags.width, image, flags.batch, flags.cells, flags.rounds, flags.against)
+        work = bench.Work(flags.model, flags.width, image, flags.batch, flags.images, flags.precision)
+        if flags.what == "grid":
+            found = bench.grid(work, flags.cells, flags.rounds)
+        elif flags.what == "scale":
+            found = bench.scale(work, flags.rounds)
+        else:
+            found = bench.step(work, flags.cells, flags.packing, flags.rounds, flags.against, flags.thresholding)
     print(json.dumps(found) if flags.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
     return 0
 
@@ -404,6 +478,8 @@ def main(arguments: list[str] | None = None) -> int:
         if stopped.code:
             print(f"jaxsparse: {_one_line(complaints.getvalue())} (see --help)", file=sys.stderr)
         return int(stopped.code or 0)
+    if not isinstance(flags, Bench):  # which times compiling too
+        grid.keep_compiled()
     try:
         return ACTIONS[type(flags)](flags, shlex.join(["jaxsparse", *arguments]))
     except ValueError as error:

@@ -29,6 +29,10 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     require(value in allowed, name, value, "one of " + " ".join(allowed))
 
 
+PRECISIONS = ("float32", "bfloat16")
+"""Of a training's products and activations."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """When a unit counts as dead (Mehta et al. 2019, section 2.1; the norm's is not stated in any paper)."""
@@ -71,6 +75,15 @@ class Run:
     """of leaky-relu below zero, in [0, 1)"""
     initial_beta: float = 0.0
     """what the biases of all batch normalisations start at (their scales start at 1)"""
+    batch_norm: bool = True
+    """whether blocks normalise before they activate; without, they have a bias and no unit can be dead by scale"""
+    batch_norm_parts: int = 1
+    """equal parts of a batch, normalised each on its own; with one for each device that shares a batch, they need not
+    communicate there"""
+    initialisation: str = "xavier"
+    """what the kernels start as: `models.INITIALISATIONS`"""
+    dropout: bool = False
+    """in training, VGG only: `models.vgg.RATES`"""
     optimizer: str = "adam"
     """update rule"""
     regularizer: str = "none"
@@ -87,14 +100,29 @@ class Run:
     """passes over the training set"""
     batch: int = 64
     """images in a step; the incomplete last batch of an epoch is left out"""
+    precision: str = "float32"
+    """of products and activations during training: float32 or bfloat16; weights, statistics, optimizer state and
+    whatever is measured are float32"""
     milestones: tuple[int, ...] = ()
     """epochs after which the learning rate is multiplied by `factor`"""
     factor: float = 0.5
     """see `milestones`"""
+    restarts: int = 0
+    """epochs in which the learning rate falls to zero along a cosine, then again; in place of milestones. 0: never"""
     measure_every: int = 40
     """epochs between two measurements; it must divide `epochs`"""
     shrink_every: int = 0
     """epochs between two removals of dead units during training, a multiple of `measure_every`; 0: none is removed"""
+    thresholding: str = "none"
+    """how weights become zero below a bound during training: `thresholding.METHODS` (Retsinas et al. 2020)"""
+    thresholded: str = "convolutions"
+    """whose weights: `thresholding.THRESHOLDED`"""
+    straight_through: bool = True
+    """whether zeroed weights are trained on as if they were not zero"""
+    density: tuple[str, ...] = ("parameters",)
+    """what trained bounds are to make small, one term of the loss each: `thresholding.SHARES`"""
+    bound_rate: float | None = None
+    """learning rate of trained bounds, as a multiple (> 0) of the others': `thresholding.BOUND_RATES` if not given"""
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
@@ -106,12 +134,28 @@ class Run:
         require(math.isfinite(self.initial_beta), "initial-beta", self.initial_beta, "a finite number")
         for name, rate in (("gamma-rate", self.gamma_rate), ("beta-rate", self.beta_rate)):
             require(math.isfinite(rate) and rate > 0, name, rate, positive)
+        for name, value, own in (
+            ("initial-beta", self.initial_beta, 0.0),
+            ("gamma-rate", self.gamma_rate, 1.0),
+            ("beta-rate", self.beta_rate, 1.0),
+        ):
+            require(self.batch_norm or value == own, name, value, f"{own:g} without batch normalisation")
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number >= 1")
         require(self.batch >= 1, "batch", self.batch, "a whole number >= 1")
+        divides = self.batch_norm_parts >= 1 and self.batch % self.batch_norm_parts == 0
+        require(divides, "batch-norm-parts", self.batch_norm_parts, f"a divisor of the batch ({self.batch})")
+        require_choice("precision", self.precision, PRECISIONS)
         require(math.isfinite(self.factor) and 0 < self.factor <= 1, "factor", self.factor, "in (0, 1]")
         inside = all(0 < epoch < self.epochs for epoch in self.milestones)
         rising = list(self.milestones) == sorted(set(self.milestones))
         require(inside and rising, "milestones", self.milestones, f"rising epochs between 1 and {self.epochs - 1}")
+        fits = self.restarts >= 0 and not (self.restarts and self.milestones)
+        require(fits, "restarts", self.restarts, "a whole number >= 0, and 0 beside milestones")
+        require(len(self.density) > 0, "density", self.density, "at least one name")
+        fits = self.bound_rate is None or (math.isfinite(self.bound_rate) and self.bound_rate > 0)
+        require(fits, "bound-rate", self.bound_rate, positive)
+        fits = not self.shrink_every or self.thresholding == "none"
+        require(fits, "thresholding", self.thresholding, "none where shrink-every removes units")
         divides = self.measure_every >= 1 and self.epochs % self.measure_every == 0
         require(divides, "measure-every", self.measure_every, f"a divisor of epochs ({self.epochs})")
         fits = self.shrink_every >= 0 and self.shrink_every % self.measure_every == 0
@@ -133,3 +177,7 @@ class Hyper:
     """of the regularizer"""
     constants: Mapping[str, float | jax.Array] = field(default_factory=dict)
     """the update rule's own hyperparameters, by optax's names (`b1`, `b2`, `eps`, ..)"""
+    sparsity: float | jax.Array = 0.0
+    """share of zeros, in [0, 1), that thresholding is to reach"""
+    sparsity_strength: float | jax.Array = 0.0
+    """lambda >= 0 of the loss of trained bounds"""

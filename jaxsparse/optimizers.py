@@ -37,7 +37,7 @@ from jaxsparse.regularizers import (
     FRACTION,
     NON_NEGATIVE,
     POSITIVE,
-    DecoupledDecay,
+    Decoupled,
     LearningRate,
     Regularizer,
     Scalar,
@@ -550,7 +550,7 @@ def _build(
     step = [form.preconditioner(**chosen), optax.scale_by_learning_rate(learning_rate)]
     if form.learning_rate_first:
         step.reverse()
-    if isinstance(regularizer, DecoupledDecay):
+    if isinstance(regularizer, Decoupled):
         step.append(regularizer.transformation(learning_rate, mask))
     elif regularizer is not None:
         step.insert(0, regularizer.transformation(mask))

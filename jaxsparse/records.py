@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from jaxsparse.config import InvalidInput, Run, Thresholds, require
 
@@ -36,8 +36,10 @@ COLUMNS = (
     *("dataset", "model", "optimizer", "regularizer", "strength", "convention", "seed", "epochs", "steps"),
     *("learning_rate", "train_loss", "test_loss", "test_error", "test_error_silenced"),
     *("sparsity_scale", "sparsity_activation", "sparsity_norm", "params", "params_alive", "seconds", "status"),
+    *("test_error_top5", "test_error_top5_silenced", "thresholding", "sparsity", "sparsity_weights"),
 )
-"""Of `results`: losses in nats, errors and sparsities in percent, seconds of wall time."""
+"""Of `results`: losses in nats, errors and sparsities in percent (`sparsity`: the target, a share), seconds of wall
+time."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,27 @@ def write(record: Record, folder: Path) -> Path:
     return final
 
 
+def write_network(
+    folder: Path, described: Mapping[str, Any], weights: Mapping[str, Any], **more: Mapping[str, Any]
+) -> None:
+    """Writes a network that was made from that of a run, as a run of its own.
+
+    Args:
+      folder: made if it is missing.
+      described: the `run.json`; written last, so that the folder is not a run before it is complete.
+      weights: arrays by name.
+      more: further arrays by name; `masks` goes into `masks.safetensors`.
+
+    Raises:
+      InvalidInput: where the folder can't be written to.
+    """
+    writable(folder)
+    for name, found in {**more, "weights": weights}.items():
+        arrays = {key: np.asarray(array) for key, array in found.items()}
+        write_bytes(folder / f"{name}.safetensors", save(arrays, {"model": described["run"]["model"]}))
+    write_text(folder / "run.json", json.dumps(described, indent=1))
+
+
 def clear_partial(folder: Path) -> None:
     """Removes what a killed run left half-written."""
     for leftover in folder.glob(f"*{PARTIAL}"):
@@ -252,13 +275,17 @@ def history(folder: Path, columns: Iterable[str]) -> pa.Table:
 
 
 def results(folder: Path) -> pa.Table:
-    """The last measured epoch of every run below a folder, with the columns `COLUMNS` and `cell`.
+    """The last measured epoch of every run below a folder, with the columns `COLUMNS` and `cell`; null in those that an
+    older version did not write.
 
     Raises:
       InvalidInput: where there is no run.
     """
+    described = _query("describe select * from read_parquet($files, union_by_name = true)", folder)
+    known = set(described["column_name"].to_pylist())
+    columns = (name if name in known else f"null::double as {name}" for name in ("cell", *COLUMNS))
     query = f"""
-        select {", ".join(("cell", *COLUMNS))}
+        select {", ".join(columns)}
         from read_parquet($files, union_by_name = true, filename = true)
         qualify row_number() over (partition by filename order by epochs desc) = 1
         order by dataset, model, optimizer, regularizer, strength, seed"""

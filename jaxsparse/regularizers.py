@@ -3,7 +3,7 @@
 Two places, and they differ as soon as the optimizer is adaptive (Loshchilov and Hutter 2019, section 2):
 
     coupled      gradient + penalty's gradient -> preconditioner -> step        CoupledL2, BatchNormL1, GroupLasso
-    decoupled    gradient -> preconditioner -> step -> shrink the weights       DecoupledDecay
+    decoupled    gradient -> preconditioner -> step -> shrink the weights       DecoupledDecay, ProximalGroupLasso
 
 A coupled penalty is divided by the same running root mean square as the gradient. Where the loss gradient vanishes,
 the penalty is normalised by itself, and the weight moves by about the learning rate in every step however weak the
@@ -192,19 +192,62 @@ class DecoupledDecay:
         """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
         after_step = self.scale == "schedule"
 
-        def init_fn(params: Tree) -> optax.OptState:
-            del params
-            return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+        def shrunk(updates: Tree, params: Tree, count: jax.Array) -> Tree:
+            rate = self.rate(learning_rate, count)
+            return jax.tree.map(lambda u, w: u - rate * (w + u if after_step else w), updates, params)
 
-        def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
-            rate = self.rate(learning_rate, state.count)
-            updates = jax.tree.map(lambda u, w: u - rate * (w + u if after_step else w), updates, _given(params))
-            return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
-
-        return _masked(optax.GradientTransformation(init_fn, update_fn), mask)
+        return _masked(_after_step(shrunk), mask)
 
 
-Regularizer: TypeAlias = CoupledL2 | BatchNormL1 | GroupLasso | DecoupledDecay
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@dataclass(frozen=True)
+class ProximalGroupLasso:
+    """The penalty of `GroupLasso` by its proximal operator: groups become exactly zero.
+
+    After the step of the loss alone has made v_g of the group w_g, with the learning rate lr_t of the step,
+
+        w_g <- v_g * max(0, 1 - lr_t * strength / ||v_g||_2)
+
+    is the minimum of `lr_t * strength * ||w_g||_2 + ||w_g - v_g||_2^2 / 2` (Parikh and Boyd 2014, section 6.5.4; with
+    plain SGD, proximal gradient descent). Like `GroupLasso` without the factor sqrt(group size) of Yuan and Lin 2006
+    and of Scardapane et al. 2017 (equation 4), so that both forms have one strength; and groups are what comes into a
+    unit, where Scardapane et al. take what goes out of it.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "proximal-group-lasso"
+
+    def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes last, after the scaling by the learning rate; `mask` chooses among the kernels (default: all)."""
+
+        def shrunk(updates: Tree, params: Tree, count: jax.Array) -> Tree:
+            rate = learning_rate(count) if callable(learning_rate) else learning_rate
+            bound = jnp.asarray(rate * self.strength)
+
+            def toward_zero(on: bool, update: jax.Array, weight: jax.Array) -> jax.Array:
+                return _soft_thresholded(weight + update, bound) - weight if on else update
+
+            return jax.tree.map(toward_zero, of_kind(Kind.KERNEL)(updates), updates, params)
+
+        return _masked(_after_step(shrunk, Kind.KERNEL), mask)
+
+
+Decoupled: TypeAlias = DecoupledDecay | ProximalGroupLasso
+"""Those that act after the optimizer's step, and need its learning rate."""
+
+Regularizer: TypeAlias = CoupledL2 | BatchNormL1 | GroupLasso | Decoupled
 
 _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "none": lambda strength: None,
@@ -213,6 +256,7 @@ _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "wd-lr": partial(DecoupledDecay, scale="learning_rate"),
     "bn-l1": BatchNormL1,
     "group-lasso": GroupLasso,
+    "proximal-group-lasso": ProximalGroupLasso,
 }
 
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
@@ -253,8 +297,7 @@ def _add_to(kind: Kind, gradient: Callable[[jax.Array], jax.Array], mask: Mask |
     chosen = of_kind(kind)
 
     def init_fn(params: Tree) -> optax.OptState:
-        present = any(jax.tree.leaves(chosen(params)))
-        require(present, "regularized parameters", "none", f"at least one {kind}, all that this penalty acts on")
+        _require_any(kind, params)
         return optax.EmptyState()
 
     def update_fn(updates: Tree, state: optax.OptState, params: Tree = None) -> tuple[Tree, optax.OptState]:
@@ -264,13 +307,49 @@ def _add_to(kind: Kind, gradient: Callable[[jax.Array], jax.Array], mask: Mask |
     return _masked(optax.GradientTransformation(init_fn, update_fn), mask)
 
 
+def _require_any(kind: Kind, params: Tree) -> None:
+    present = any(jax.tree.leaves(of_kind(kind)(params)))
+    require(present, "regularized parameters", "none", f"at least one {kind}, all that this penalty acts on")
+
+
+def _after_step(
+    change: Callable[[Tree, Tree, jax.Array], Tree], kind: Kind | None = None
+) -> optax.GradientTransformation:
+    """Changes what the optimizer would add to the weights, by them and the number of steps before this one; `kind`: of
+    which there must be one."""
+
+    def init_fn(params: Tree) -> optax.OptState:
+        if kind is not None:
+            _require_any(kind, params)
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
+        updates = change(updates, _given(params), state.count)
+        return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
 def _unit_groups(kernel: jax.Array) -> jax.Array:
-    """Each group of a kernel `[..., outputs]` scaled to norm 1, or 0 where it is zero.
+    """Each group of a kernel `[..., outputs]` scaled to norm 1, or 0 where it is zero."""
+    largest, norm = _norms(kernel)
+    return kernel / jnp.where(largest > 0, largest, 1) / jnp.where(norm > 0, norm, 1)
+
+
+def _soft_thresholded(kernel: jax.Array, bound: jax.Array) -> jax.Array:
+    """Each group of a kernel `[..., outputs]` with a norm smaller by the bound, or 0."""
+    largest, norm = _norms(kernel)
+    norm *= largest
+    bound = bound.astype(kernel.dtype).reshape((1,) * kernel.ndim)
+    return jnp.where(norm > bound, kernel * (1 - bound / jnp.where(norm > 0, norm, 1)), 0)
+
+
+def _norms(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of each group the largest magnitude, and the norm as a multiple of it (0 where it is zero): `[1, ..., outputs]`.
 
     Dividing by the largest entry first keeps the squares of tiny weights from underflowing.
     """
     axes = tuple(range(kernel.ndim - 1))
     largest = jnp.max(jnp.abs(kernel), axis=axes, keepdims=True)
     scaled = kernel / jnp.where(largest > 0, largest, 1)
-    norm = jnp.sqrt(jnp.sum(scaled**2, axis=axes, keepdims=True))
-    return scaled / jnp.where(norm > 0, norm, 1)
+    return largest, jnp.sqrt(jnp.sum(scaled**2, axis=axes, keepdims=True))

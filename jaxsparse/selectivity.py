@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import Partial
 
 from jaxsparse.config import Thresholds
-from jaxsparse.data import Dataset, batches_of, preprocess
-from jaxsparse.losses import EVALUATION_BATCH
-from jaxsparse.sparsity import outputs
+from jaxsparse.data import Dataset, Seen, Split, Stream, Streamed, batches_of, preprocess, seen_in
+from jaxsparse.data.passes import EVALUATION_BATCH
+from jaxsparse.layers import Activation
+from jaxsparse.sparsity import layers, outputs
 
 RELATIVE_PEAK = 1e-3
 """Share of its largest peak above which a unit counts as active on an image (section 3)."""
@@ -37,9 +40,9 @@ class Selectivity:
 
 
 def observe(
-    model: nnx.Module, data: Dataset, only: str = "", rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+    model: nnx.Module, data: Dataset | Stream, only: str = "", rectifier: Activation = jax.nn.relu
 ) -> dict[str, Selectivity]:
-    """Universality of the units of each layer below the path `only`, in one pass over the training set; traceable.
+    """Universality of the units of each layer below the path `only`; traceable where the data are on the device.
 
     Args:
       model: in evaluation mode; as trained, without mirrored images.
@@ -47,28 +50,66 @@ def observe(
       only: path below which layers count; everything where empty.
       rectifier: the model's activation function.
 
-    Memory: 4 bytes for each unit and training image (CIFAR and the 1,856 units of BasicNet: 371 MB), twice, and the
-    activations of a batch.
+    Data on the device take one pass, which keeps the peaks: 4 bytes for each unit and training image (CIFAR and the
+    1,856 units of BasicNet: 371 MB), twice, and the activations of a batch. Streamed data take two passes instead,
+    one for the largest peaks and one that counts, in no more memory than the activations of a batch.
     """
-    batches, _ = batches_of(data.train, min(EVALUATION_BATCH, len(data.train)))
     graph, state = nnx.split(model)
+    look = Partial(_looking(only, rectifier), graph, state, data)
+    order = [layer.name for layer in layers(model, only)]  # which a plain dict loses in a compiled function
+    found = _on_device(look, data.train) if isinstance(data.train, Split) else _streamed(look, data.train)
+    return OrderedDict((name, found[name]) for name in order)
 
-    def seen(images: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
-        found = outputs(nnx.merge(graph, state, copy=True), preprocess(data, images), only)
-        return OrderedDict((name, _peaks([rectifier(out) for out in calls])) for name, calls in found.items())
 
+@lru_cache(maxsize=64)
+def _looking(only: str, rectifier: Activation) -> Callable[..., dict[str, tuple[jax.Array, jax.Array]]]:
+    """Peaks and shares of the images of a batch; one function for the same settings, so that it is compiled once."""
+
+    def look(
+        graph: nnx.GraphDef, state: Any, data: Dataset | Stream, batch: Split
+    ) -> dict[str, tuple[jax.Array, jax.Array]]:
+        found = outputs(nnx.merge(graph, state, copy=True), preprocess(data, batch.images), only)
+        return {name: _peaks([rectifier(out) for out in calls]) for name, calls in found.items()}
+
+    return look
+
+
+def _on_device(look: Partial, split: Split) -> dict[str, Selectivity]:
     def judged(peaks: jax.Array, shares: jax.Array) -> Selectivity:
-        images = len(data.train)  # what comes after them fills the last batch
+        images = len(split)  # what comes after them fills the last batch
         peaks, shares = (a.reshape(-1, a.shape[-1])[:images] for a in (peaks, shares))
         largest = peaks.max(0)
-        alive = largest > Thresholds.activation
-        return Selectivity(
-            universality=100 * jnp.where(alive, (peaks > RELATIVE_PEAK * largest[None]).mean(0), 0.0),
-            active=100 * shares.mean(0),
-        )
+        return _selectivity(largest, (peaks > RELATIVE_PEAK * largest[None]).mean(0), shares.mean(0))
 
-    found: dict[str, Any] = jax.lax.map(seen, batches.images)
-    return OrderedDict((name, judged(*both)) for name, both in found.items())  # a plain dict would be sorted by name
+    batches, _ = batches_of(split, min(EVALUATION_BATCH, len(split)))
+    return {name: judged(*both) for name, both in jax.lax.map(look, batches).items()}
+
+
+def _streamed(look: Partial, split: Streamed) -> dict[str, Selectivity]:
+    largest = seen_in(split, Partial(_largest, look)).largest
+    counts = seen_in(split, Partial(_counts, look, largest)).sums
+    return {
+        name: _selectivity(largest[name], active / len(split), share / len(split))
+        for name, (active, share) in counts.items()
+    }
+
+
+def _largest(look: Partial, batch: Split, real: jax.Array) -> Seen:
+    del real
+    return Seen(largest={name: peaks.max(0) for name, (peaks, _) in look(batch).items()})
+
+
+def _counts(look: Partial, largest: dict[str, jax.Array], batch: Split, real: jax.Array) -> Seen:
+    def of(name: str, peaks: jax.Array, shares: jax.Array) -> tuple[jax.Array, jax.Array]:
+        active = peaks > RELATIVE_PEAK * largest[name][None]
+        return (active & real[:, None]).sum(0), jnp.where(real[:, None], shares, 0.0).sum(0)
+
+    return Seen(sums={name: of(name, *both) for name, both in look(batch).items()})
+
+
+def _selectivity(largest: jax.Array, active: jax.Array, share: jax.Array) -> Selectivity:
+    """From the largest peaks, the share of the images with active ones, and that of the positions above 0."""
+    return Selectivity(100 * jnp.where(largest > Thresholds.activation, active, 0.0), 100 * share)
 
 
 def _peaks(calls: list[jax.Array]) -> tuple[jax.Array, jax.Array]:

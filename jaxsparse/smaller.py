@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
-import safetensors.numpy
 import tyro
 from flax import nnx
 from rich import box
@@ -50,7 +48,7 @@ class Shrink:
     """print one JSON object instead of a table"""
 
 
-def _dead(flags: Shrink, model: nnx.Module, dataset: data.Dataset, run: Any) -> dict[str, Any] | None:
+def _dead(flags: Shrink, model: nnx.Module, dataset: data.Dataset | data.Stream, run: Any) -> dict[str, Any] | None:
     """The units that the flags ask for; none: what `shrink` takes by default."""
     if flags.by == "scale":
         return None
@@ -68,8 +66,8 @@ def command(flags: Shrink) -> int:
     out = flags.out or folder.with_name(folder.name + "-shrunk")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
     run = records.run_of(described)
-    dataset = data.load(run.data)
-    example = data.preprocess(dataset, dataset.test.images[:8])
+    dataset = data.opened(run.data)
+    example = data.preprocess(dataset, data.examples(dataset.test, 8))
     dead = _dead(flags, model, dataset, run)
     constants = {name: np.zeros(len(mask)) for name, mask in (dead or {}).items()} if flags.by == "activation" else None
     tolerance = Thresholds.scale if flags.threshold is None else flags.threshold
@@ -145,14 +143,11 @@ def _reasons(report: Report) -> list[str]:
 def write(
     folder: Path, described: Mapping[str, Any], found: Mapping[str, Any], model: nnx.Module, report: Report
 ) -> None:
-    """Writes the smaller network; `run.json` last, so that the folder is not a run before it is complete."""
+    """Writes the smaller network and its figure."""
     from jaxsparse.report import figures, widths  # matplotlib, which other commands start without
 
     records.writable(folder / "figures")
     figure = widths.bars(report.widths)
     records.write_text(folder / "figures" / "widths.svg", figures.svg(figure))
     records.write_bytes(folder / "figures" / "widths.png", figures.png(figure))
-    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in flatten(nnx.state(model)).items()}
-    content = safetensors.numpy.save(arrays, {"model": described["run"]["model"]})
-    records.write_bytes(folder / "weights.safetensors", content)
-    records.write_text(folder / "run.json", json.dumps({**described, "shrunk": found}, indent=1))
+    records.write_network(folder, {**described, "shrunk": found}, flatten(nnx.state(model)))

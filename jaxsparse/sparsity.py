@@ -7,24 +7,27 @@ A *unit* is an output of a dense layer or a channel of a convolution, with the n
   exceed a threshold, with running statistics,
 - by *norm* where the L2 norm of its incoming weights is below a threshold.
 
-`observe` gives the four magnitudes themselves, so that thresholds can be chosen, and changed, afterwards.
+`observe` gives the magnitudes themselves, so that thresholds can be chosen, and changed, afterwards.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 
 from jaxsparse.config import Thresholds, require
-from jaxsparse.data import Dataset, batches_of, preprocess
-from jaxsparse.losses import EVALUATION_BATCH, evaluate
+from jaxsparse.data import Dataset, Seen, Split, Stream, preprocess, seen_in
+from jaxsparse.layers import Activation
+from jaxsparse.losses import evaluate
 
 Path: TypeAlias = tuple[Any, ...]
 """Keys on the way to a module: names and numbers."""
@@ -45,6 +48,9 @@ class Units:
     """largest |activation| over the data"""
     norm: jax.Array | None
     """L2 norm of the incoming weights"""
+    rate: jax.Array | None = None
+    """activation rate: share of all positions of all images, in [0, 1], where the activation is not 0 (Yaguchi et al.
+    2018, section V-A)"""
 
     def __len__(self) -> int:
         """Number of units."""
@@ -126,17 +132,30 @@ def outputs(model: nnx.Module, x: jax.Array, only: str = "") -> dict[str, list[j
 
 
 def activations(
-    model: nnx.Module, x: jax.Array, only: str = "", rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+    model: nnx.Module, x: jax.Array, only: str = "", rectifier: Activation = jax.nn.relu
 ) -> dict[str, jax.Array]:
     """Largest |activation| per unit and layer over a batch `x`, with the model in evaluation mode.
 
     The activation is `rectifier` of what the layer's normalisation (or, without one, its linear map) puts out.
     """
 
-    def largest(calls: list[jax.Array]) -> jax.Array:
-        return jnp.stack([abs(rectifier(out)).max(tuple(range(out.ndim - 1))) for out in calls]).max(0)
+    found = outputs(model, x, only)
+    return {name: _largest([rectifier(out) for out in calls]) for name, calls in found.items()}
 
-    return {name: largest(calls) for name, calls in outputs(model, x, only).items()}
+
+def _largest(calls: list[jax.Array]) -> jax.Array:
+    """Of each unit over the images and positions of all calls, `[units]`."""
+    return jnp.stack([abs(activation).max(tuple(range(activation.ndim - 1))) for activation in calls]).max(0)
+
+
+def _nonzero(calls: list[jax.Array], real: jax.Array) -> jax.Array:
+    """Of each unit the share of the positions where it is not zero, summed over the images that are real, `[units]`."""
+
+    def counted(activation: jax.Array) -> jax.Array:
+        share = (activation != 0).mean(tuple(range(1, activation.ndim - 1)), dtype=jnp.float32)
+        return jnp.where(real[:, None], share, 0).sum(0)
+
+    return jnp.stack([counted(activation) for activation in calls]).mean(0)
 
 
 def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -> dict[str, Units]:
@@ -172,18 +191,29 @@ def silence(model: nnx.Module, dead: Mapping[str, jax.Array]) -> nnx.Module:
     return copy
 
 
+@lru_cache(maxsize=64)
+def _looking(only: str, rectifier: Activation) -> Callable[..., Seen]:
+    """One function for the same settings, so that it is compiled once."""
+
+    def look(graph: nnx.GraphDef, state: Any, data: Dataset | Stream, batch: Split, real: jax.Array) -> Seen:
+        found = outputs(nnx.merge(graph, state, copy=True), preprocess(data, batch.images), only)
+        activated = {name: [rectifier(out) for out in calls] for name, calls in found.items()}
+        return Seen(
+            sums={name: _nonzero(calls, real) for name, calls in activated.items()},
+            largest={name: _largest(calls) for name, calls in activated.items()},
+        )
+
+    return look
+
+
 def observe(
-    model: nnx.Module, data: Dataset, only: str = "", rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
+    model: nnx.Module, data: Dataset | Stream, only: str = "", rectifier: Activation = jax.nn.relu
 ) -> dict[str, Units]:
-    """Magnitudes of each layer's units, activations (by the model's `rectifier`) taken over the whole training set;
-    traceable."""
-    batches, _ = batches_of(data.train, min(EVALUATION_BATCH, len(data.train)))
-    graph, state = nnx.split(model)
-
-    def largest(images: jax.Array) -> dict[str, jax.Array]:
-        return activations(nnx.merge(graph, state, copy=True), preprocess(data, images), only, rectifier)
-
-    return units(model, jax.tree.map(lambda a: a.max(0), jax.lax.map(largest, batches.images)), only)
+    """Magnitudes of each layer's units, activations (by the model's `rectifier`) taken over the whole training set in
+    one pass; traceable where that is on the device."""
+    seen = seen_in(data.train, Partial(_looking(only, rectifier), *nnx.split(model), data))
+    found = units(model, seen.largest, only).items()
+    return OrderedDict((name, replace(layer, rate=seen.sums[name] / len(data.train))) for name, layer in found)
 
 
 @jax.tree_util.register_dataclass
@@ -194,20 +224,21 @@ class Observation:
     units: dict[str, Units]
     test_error_silenced: jax.Array
     """percent, with the units that are dead by scale (without a scale: by norm) zeroed explicitly"""
+    test_error_top5_silenced: jax.Array
 
 
 def observation(
-    thresholds: Thresholds, only: str, rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu
-) -> Callable[[nnx.Module, Dataset], Observation]:
+    thresholds: Thresholds, only: str, rectifier: Activation = jax.nn.relu
+) -> Callable[[nnx.Module, Dataset | Stream], Observation]:
     """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units;
     `rectifier` is the model's activation function."""
 
-    def measure(model: nnx.Module, data: Dataset) -> Observation:
+    def measure(model: nnx.Module, data: Dataset | Stream) -> Observation:
         seen = observe(model, data, only, rectifier)
         dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
         chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
-        _, error = evaluate(silence(model, chosen), data, data.test)
-        return Observation(seen, error)
+        _, error, error_top5 = evaluate(silence(model, chosen), data, data.test)
+        return Observation(seen, error, error_top5)
 
     return measure
 
@@ -263,7 +294,7 @@ def measure(
     *,
     thresholds: Thresholds | None = None,
     only: str = "",
-    rectifier: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+    rectifier: Activation = jax.nn.relu,
 ) -> Sparsity:
     """Which units of any `flax.nnx` model are dead, per layer and by each criterion.
 

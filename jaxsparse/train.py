@@ -12,7 +12,7 @@ optimizer, `advance` is compiled for each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -22,11 +22,12 @@ from flax import nnx
 
 from jaxsparse import models, optimizers, regularizers, schedules
 from jaxsparse.config import Hyper, Run, require
-from jaxsparse.data import Dataset, Description, describe, preprocess, shuffled
+from jaxsparse.data import Dataset, Description, Stream, describe, preprocess, shuffled
 from jaxsparse.losses import cross_entropy, evaluate
-from jaxsparse.trees import Kind, Tree, kinds
+from jaxsparse.thresholding import BOUND_RATES, NONE, Bounds, Thresholding, observe, thresholding
+from jaxsparse.trees import Kind, Tree, kinds, of_kind
 
-Measure = Callable[[nnx.Module, Dataset], Tree]
+Measure = Callable[[nnx.Module, Dataset | Stream], Tree]
 """What is measured at the end of an interval: a pytree of arrays from a model (in evaluation mode) and the data."""
 
 
@@ -41,6 +42,9 @@ class State:
     optimizer: Tree
     epoch: jax.Array
     """finished epochs"""
+    bounds: Bounds = field(default_factory=dict)
+    """of the weights that become zero below one; none without thresholding"""
+    bound_optimizer: Tree = ()
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +57,10 @@ class Row:
     test_loss: jax.Array
     test_error: jax.Array
     """percent"""
+    test_error_top5: jax.Array
+    """percent: of the images whose label is not among the five largest logits"""
+    thresholded: Tree
+    """`thresholding.Observation`"""
     measured: Tree
 
 
@@ -77,20 +85,48 @@ class Training:
     description: Description
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda rule: rule
     """what is put around the update rule, such as one that keeps masks (`jaxsparse.pruning.enforce`)"""
+    thresholding: Thresholding = NONE
+    """which weights become zero below a bound, and how the bounds come about"""
+    place: Callable[[jax.Array], jax.Array] = lambda batch: batch
+    """where the images of a batch `[batch, ..]` go, such as a part of them to each of several devices"""
 
     def start(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and statistics of the untrained network. Each use of randomness has a key of its own: weights 0,
-        order 1, flips 2."""
+        order 1, flips 2, dropout 3."""
         _, params, stats = nnx.split(network(self.run, jax.random.fold_in(key, 0)), nnx.Param, ...)
         return nnx.as_pure(params), nnx.as_pure(stats)
 
     def init(self, hyper: Hyper, params: Tree, stats: Tree) -> State:
         """State before the first step."""
-        return State(params, stats, self.transformation(hyper).init(params), jnp.zeros((), jnp.int32))
+        bounds = self.thresholding.start(params, hyper.sparsity)
+        optimizers = self.transformation(hyper).init(params), self._bound_rule(hyper).init(bounds)
+        return State(params, stats, optimizers[0], jnp.zeros((), jnp.int32), bounds, optimizers[1])
 
     def transformation(self, hyper: Hyper) -> optax.GradientTransformation:
         """The update rule of this run, with what is put around it."""
         return self.wrap(self._rule(hyper))
+
+    def schedule(self, hyper: Hyper) -> optax.Schedule:
+        """The learning rate by the number of steps done."""
+        run, steps = self.run, steps_per_epoch(self.run, self.description)
+        if run.restarts:
+            return schedules.cosine_restarts(hyper.learning_rate, run.restarts, steps)
+        return schedules.step_decay(hyper.learning_rate, run.milestones, run.factor, steps)
+
+    def _bound_rule(self, hyper: Hyper) -> optax.GradientTransformation:
+        """The update rule of trained bounds: that of the weights at a learning rate of its own, without regularizer."""
+        if not self.thresholding.trained:
+            return optax.set_to_zero()
+        run, schedule = self.run, self.schedule(hyper)
+        rate = BOUND_RATES.get(run.optimizer, 1.0) if run.bound_rate is None else run.bound_rate
+        return optimizers.optimizer(
+            run.optimizer,
+            lambda count: rate * schedule(count),
+            regularizer=None,
+            convention=run.convention,
+            **({"nesterov": True} if run.nesterov else {}),
+            **hyper.constants,
+        )
 
     def _rule(self, hyper: Hyper) -> optax.GradientTransformation:
         """The update rule with the given (perhaps traced) hyperparameters.
@@ -99,9 +135,7 @@ class Training:
         its multiple of the learning rate. That scales AdamW's decay too (`wd-lr`), as it does in PyTorch, but not `wd`,
         whose share `strength * lr_t / lr_0` is the same in all groups.
         """
-        run = self.run
-        steps = steps_per_epoch(run, self.description)
-        schedule = schedules.step_decay(hyper.learning_rate, run.milestones, run.factor, steps)
+        run, schedule = self.run, self.schedule(hyper)
         regularizer = regularizers.regularizer(run.regularizer, hyper.strength)
 
         def rule(rate: float, regularizer: regularizers.Regularizer | None) -> optax.GradientTransformation:
@@ -118,55 +152,75 @@ class Training:
         if set(rates.values()) == {1.0}:
             return rule(1.0, regularizer)
 
-        def grouped(regularizer: regularizers.DecoupledDecay | None) -> optax.GradientTransformation:
+        def grouped(regularizer: regularizers.Regularizer | None) -> optax.GradientTransformation:
             return optax.partition({kind: rule(rates.get(kind, 1.0), regularizer) for kind in Kind}, kinds)
 
         if regularizer is None or isinstance(regularizer, regularizers.DecoupledDecay):
             return grouped(regularizer)
-        return optax.chain(regularizer.transformation(), grouped(None))  # a penalty on one kind wants the whole tree
+        if isinstance(regularizer, regularizers.Decoupled):  # what acts on one kind wants the whole tree
+            return optax.chain(grouped(None), regularizer.transformation(schedule))
+        return optax.chain(regularizer.transformation(), grouped(None))
+
+    def _for_products(self, weights: Tree) -> Tree:
+        """Kernels and biases in the type that products are computed in; what normalises stays float32."""
+        narrow = of_kind(Kind.KERNEL, Kind.BIAS)(weights)
+        return jax.tree.map(lambda a, chosen: a.astype(self.run.precision) if chosen else a, weights, narrow)
+
+    def step(
+        self, hyper: Hyper, key: jax.Array, state: State, images: jax.Array, labels: jax.Array, number: jax.Array
+    ) -> tuple[State, jax.Array]:
+        """One update on a batch of preprocessed images `[batch, ..]`, the step of the given number in the whole
+        training; also gives its loss before the update, without that of the bounds."""
+        tx, bound_tx, pruned = self.transformation(hyper), self._bound_rule(hyper), self.thresholding
+        dropping = (jax.random.fold_in(jax.random.fold_in(key, 3), number),) if self.run.dropout else ()
+
+        def loss(params: Tree, bounds: Bounds) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+            weights = self._for_products(pruned.weights(params, bounds))
+            model: Any = nnx.merge(self.graph, weights, state.stats, copy=True)
+            logits: jax.Array = model(images.astype(self.run.precision), *dropping)
+            value = cross_entropy(logits.astype(jnp.float32), labels)
+            total = value + pruned.loss(bounds, hyper.sparsity, hyper.sparsity_strength)
+            return total, (value, nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
+
+        (gradients, pulls), (value, stats) = jax.grad(loss, (0, 1), has_aux=True)(state.params, state.bounds)
+        updates, optimizer = tx.update(gradients, state.optimizer, state.params)
+        moves, bound_optimizer = bound_tx.update(pulls, state.bound_optimizer, state.bounds)
+        params = optax.apply_updates(state.params, updates)
+        bounds = pruned.followed(params, optax.apply_updates(state.bounds, moves), hyper.sparsity)
+        return State(params, stats, optimizer, state.epoch, bounds, bound_optimizer), value
 
     def advance(self, hyper: Hyper, key: jax.Array, data: Dataset, state: State) -> tuple[State, jax.Array]:
         """Trains for `measure_every` epochs; also gives each epoch's mean loss `[measure_every]`."""
-        tx = self.transformation(hyper)
         steps, batch = steps_per_epoch(self.run, self.description), self.run.batch
         order_key, flip_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
 
-        def loss(params: Tree, stats: Tree, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, Tree]:
-            model: Any = nnx.merge(self.graph, params, stats, copy=True)
-            value = cross_entropy(model(images), labels)
-            return value, nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param)))
-
-        def step(carry: tuple[Tree, Tree, Tree], batch: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-            params, stats, optimizer = carry
+        def step(state: State, batch: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
             index, number = batch
+            index = self.place(index)
             images = preprocess(data, data.train.images[index], jax.random.fold_in(flip_key, number))
-            (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(
-                params, stats, images, data.train.labels[index]
-            )
-            updates, optimizer = tx.update(gradients, optimizer, params)
-            return (optax.apply_updates(params, updates), stats, optimizer), value
+            return self.step(hyper, key, state, images, data.train.labels[index], number)
 
         def epoch(state: State, _: None) -> tuple[State, jax.Array]:
             order = shuffled(order_key, state.epoch, len(data.train))[: steps * batch].reshape(steps, batch)
             numbers = state.epoch * steps + jnp.arange(steps)
-            carry = (state.params, state.stats, state.optimizer)
-            carry, losses = jax.lax.scan(step, carry, (order, numbers))
-            return State(carry[0], carry[1], carry[2], state.epoch + 1), losses.mean()
+            state, losses = jax.lax.scan(step, state, (order, numbers))
+            return replace(state, epoch=state.epoch + 1), losses.mean()
 
         return jax.lax.scan(epoch, state, length=self.run.measure_every)
 
-    def measured(self, data: Dataset, params: Tree, stats: Tree, train_loss: jax.Array) -> Row:
-        """The row of an interval that ended with these parameters and statistics."""
-        model: Any = nnx.merge(self.graph, params, stats, copy=True)
+    def measured(self, data: Dataset | Stream, params: Tree, bounds: Bounds, stats: Tree, train_loss: jax.Array) -> Row:
+        """The row of an interval that ended with these parameters, bounds and statistics."""
+        model: Any = nnx.merge(self.graph, self.thresholding.weights(params, bounds), stats, copy=True)
         model.eval()
-        return Row(train_loss, *evaluate(model, data, data.test), self.measure(model, data))
+        seen = observe(params, bounds)
+        return Row(train_loss, *evaluate(model, data, data.test), seen, self.measure(model, data))
 
     def __call__(self, hyper: Hyper, key: jax.Array, data: Dataset) -> tuple[State, Row]:
         """The whole training: final state, and the rows stacked along a leading axis `[points]`."""
 
         def interval(state: State, _: None) -> tuple[State, Row]:
             state, losses = self.advance(hyper, key, data, state)
-            return state, self.measured(data, state.params, state.stats, losses)
+            return state, self.measured(data, state.params, state.bounds, state.stats, losses)
 
         return jax.lax.scan(interval, self.init(hyper, *self.start(key)), length=self.run.points)
 
@@ -180,7 +234,11 @@ def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> 
         classes=description.classes,
         widths=models.widths_of(run.model, run.width, run.widths) if widths is None else widths,
         head=run.head,
+        dropout=run.dropout,
         activation=models.activation_of(run),
+        batch_norm=run.batch_norm,
+        batch_norm_parts=run.batch_norm_parts,
+        kernel_init=models.initialisation_of(run),
         initial_beta=run.initial_beta,
         rngs=nnx.Rngs(key),
     )
@@ -201,5 +259,7 @@ def make_train(run: Run, measure: Measure = lambda model, data: None) -> Trainin
     """
     description = describe(run.data)
     steps_per_epoch(run, description)
-    graph = nnx.split(nnx.eval_shape(lambda: network(run, jax.random.key(0))), nnx.Param, ...)[0]
-    return Training(run, measure, graph, description)
+    model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+    example = jax.ShapeDtypeStruct((1, *description.shape), jnp.float32)
+    graph = nnx.split(model, nnx.Param, ...)[0]
+    return Training(run, measure, graph, description, thresholding=thresholding(run, model, example))

@@ -83,6 +83,15 @@ def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
     return lambda params: jax.tree.map(lambda kind: kind in chosen, kinds(params))
 
 
+kernels = of_kind(Kind.KERNEL)
+"""Mask function: true for all weights of dense and convolution layers."""
+
+
+def convolutions(params: Tree) -> Tree:
+    """Mask function: true for the kernels `[height, width, inputs, outputs]` of convolutions."""
+    return jax.tree.map(lambda kind, leaf: kind == Kind.KERNEL and leaf.ndim > 2, kinds(params), params)
+
+
 def size(tree: Tree) -> int:
     """Number of scalars in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,8 +1,9 @@
-"""Strict settings for every test: no silent rank promotion, two CPU devices wherever the tests run."""
+"""Strict settings: no silent rank promotion, two CPU devices wherever tests run, nothing kept from one for another."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 import jax
 

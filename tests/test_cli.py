@@ -60,6 +60,7 @@ BAD = {
     "bench cells": ["bench", "step", "--cells", "0"],
     "bench without rival": ["bench", "step", "--model", "vgg-11", "--against", "torch"],
     "bench rival": ["bench", "step", "--against", "numpy"],
+    "bench thresholding": ["bench", "step", "--thresholding", "soft"],
 }
 
 

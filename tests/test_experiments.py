@@ -9,12 +9,25 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as command
-from experiments import claims, measured, mehta2018, mehta2019, mehta2019_claims, papers, rows, scales, studies, tables
+from experiments import (
+    claims,
+    claims_table,
+    measured,
+    mehta2018,
+    mehta2019,
+    papers,
+    rows,
+    scales,
+    studies,
+    tables,
+)
 from experiments.claims import NotRun, Verdict
-from experiments.entries import cells, drawn
+from experiments.entries import Entry, cells, drawn
 from experiments.measured import Measured
+from experiments.mehta2019 import claims as mehta2019_claims
+from experiments.mehta2019.pictures import evolution
 from experiments.papers import Setting
-from experiments.pictures import evolution
+from experiments.retsinas2020 import formulas as retsinas2020_formulas
 from experiments.scales import EMBEDDED, PAPER, SCALES, Scale
 from jaxsparse import data
 
@@ -29,7 +42,7 @@ def test_the_tables_are_complete() -> None:
     printed = {f"mehta2019_{table}" for _, table in mehta2019.TABLES.values()} | {
         f"mehta2018_{name.replace('able', '')}" for name in mehta2018.TITLES
     }
-    there = {path.stem for path in papers.FOLDER.glob("*.csv")} - {"claims"}
+    there = {path.stem for path in papers.FOLDER.glob("mehta*.csv")}
     assert printed == there
     assert len(papers.settings("mehta2019_t1")) == 70
 
@@ -147,8 +160,8 @@ def test_comparisons() -> None:
 
 def test_a_rule_without_its_trainings_is_not_run() -> None:
     nothing = Measured(EMBEDDED, {})
-    for _, rule in command.RULES.values():
-        assert claims.judge(rule, nothing)[0] == "not run"
+    for name, (_, rule) in command.RULES.items():
+        assert name in retsinas2020_formulas.RULES or claims.judge(rule, nothing)[0] == "not run"
     assert claims.judge(None, nothing) == ("not run", "")
 
 
@@ -194,7 +207,9 @@ def test_the_table_of_claims(capsys: pytest.CaptureFixture[str]) -> None:
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert set(rows[0]) == {"id", "paper", "claim", "entry", "scale", "status", "measured"}
     assert {row["id"] for row in rows} == {claim["id"] for claim in papers.claims()}
-    assert {row["status"] for row in rows} <= {"shown", "not shown", "not run"}
+    assert {row["status"] for row in rows} <= set(claims_table.STATUS)
+    written = (Path(__file__).parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert claims_table.page(rows) == written, "python -m experiments claims --markdown > docs/claims.md"
 
 
 @pytest.mark.parametrize(
@@ -257,4 +272,18 @@ def test_an_entry_from_training_to_table_and_figure(
     kept = measured.from_csv(tiny(), tmp_path / "kept")
     for metric in ("test_error", "conv_params_pruned", "train_loss"):
         np.testing.assert_allclose(kept.values(first, metric), found.values(first, metric), rtol=1e-3)
+
+    def broken(measured: Measured, root: Path) -> None:
+        raise OSError("no ink")
+
+    both = {"broken": Entry("broken", "Broken", broken, entry.cells), "pair": entry}
+    monkeypatch.setattr(command, "PAPERS", {"mehta2019": both})
+    monkeypatch.setattr(command, "RULES", {"M19-01": mehta2019_claims.RULES["M19-01"]})
+    (tmp_path / "tiny/figures/pair.png").unlink()
+    assert command.main(["all", "--scale", "tiny", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "experiments: mehta2019 broken: no ink"
+    assert (tmp_path / "tiny/figures/pair.png").exists(), "the entries behind a broken one go on"
+    assert len(measured.from_csv(tiny(), tmp_path / "measured").rows) == 4
+    assert (tmp_path / "claims.md").read_text() == claims_table.page(command.judged(None, tmp_path))
+    assert before == {path: path.stat().st_mtime_ns for path in before}
     capsys.readouterr()

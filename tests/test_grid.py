@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -78,7 +79,12 @@ def test_given_constants_replace_the_papers_where_they_apply() -> None:
 def test_one_compilation_per_optimizer_and_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Run] = []
     original = grid.Engine.compile
-    monkeypatch.setattr(grid.Engine, "compile", lambda self, cell: (compiled.append(cell.run), original(self, cell))[1])
+
+    def counted(self: grid.Engine, cells: Sequence[grid.Cell]) -> object:
+        compiled.append(cells[0].run)
+        return original(self, cells)
+
+    monkeypatch.setattr(grid.Engine, "compile", counted)
     small = declaration(optimizers=("sgd",), regularizers=("none", "l2", "wd"), seeds=(0,))
     list(grid.run(small, tmp_path / "run"))
     assert sorted((run.optimizer, run.regularizer) for run in compiled) == [("sgd", "l2"), ("sgd", "wd")]
@@ -117,7 +123,7 @@ def test_loaded_model_errs_as_recorded(trained: Path) -> None:
     dataset = data.load("digits")
     rows = {row["cell"]: row for row in records.results(trained).to_pylist()}
     model = js.load(trained / "cells" / "sgd-l2-0.01-seed1")
-    loss, error = evaluate(model, dataset, dataset.test)
+    loss, error, _ = evaluate(model, dataset, dataset.test)
     assert float(error) == pytest.approx(rows["sgd-l2-0.01-seed1"]["test_error"])
     assert float(loss) == pytest.approx(rows["sgd-l2-0.01-seed1"]["test_loss"], rel=1e-4)
     with pytest.raises(InvalidInput, match="run must be the folder of a run"):
@@ -173,10 +179,10 @@ def test_failure_is_recorded_the_grid_goes_on_and_a_resumed_one_tries_again(
 ) -> None:
     original = grid.Engine.compile
 
-    def compile_all_but_adam(self: grid.Engine, cell: grid.Cell) -> object:
-        if cell.run.optimizer == "adam":
+    def compile_all_but_adam(self: grid.Engine, cells: Sequence[grid.Cell]) -> object:
+        if cells[0].run.optimizer == "adam":
             raise MemoryError("no memory left")
-        return original(self, cell)
+        return original(self, cells)
 
     monkeypatch.setattr(grid.Engine, "compile", compile_all_but_adam)
     small = declaration(regularizers=("none",), seeds=(0,))

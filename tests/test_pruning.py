@@ -253,6 +253,14 @@ def test_dead_units_and_back() -> None:
     assert pruning.dead_units(masks_of(params, kept)) == {}
 
 
+def test_emptied_layers() -> None:
+    """A layer of which one weight is left is not among them."""
+    params = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "b": {"kernel": jnp.array([[1.0, 3.0]])}}
+    assert pruning.emptied(pruning.magnitude(params, pruning.Below(2.0))) == ["a"]
+    assert pruning.emptied(pruning.magnitude(params, 1.0)) == ["a", "b"]
+    assert pruning.emptied(pruning.magnitude(params, 0.5)) == []
+
+
 class WithoutNorm(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
         self.first = nnx.Linear(4, 6, bias_init=nnx.initializers.ones_init(), rngs=rngs)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import jaxsparse as js
 from jaxsparse import data, models, pruning, trees
 from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.pruning import fine_tuning
 from jaxsparse.train import make_train
 
 STEPS = 30
@@ -267,6 +268,52 @@ def test_fine_tuning_follows_its_plan(model: nnx.Module, every_step: bool) -> No
     for w, old, mask in zip(*map(jax.tree.leaves, (params_of(tuned), params_of(model), masks)), strict=True):
         assert not w[~mask].any()
         assert (w != old).any()
+
+
+def test_one_compilation_serves_every_fine_tuning(model: nnx.Module) -> None:
+    """Of one network with one kind of update rule: methods, sparsities, seeds, learning rates, numbers of epochs."""
+    dataset, tuning = data.load("digits"), pruning.FineTuning("adam", 0.01, "l2", 1e-4, epochs=1)
+    compiled, filters = fine_tuning._epoch, partial(pruning.filters, prunable=pruning.kernels)
+
+    def tuned(method, sparsity: float, seed: int, tuning: pruning.FineTuning):
+        return pruning.fine_tune(model, RUN, dataset, jax.random.key(seed), method, ((0, sparsity),), tuning)
+
+    first, _ = tuned(pruning.magnitude, 0.5, 0, tuning)
+    count = compiled._cache_size()
+    other, _ = tuned(filters, 0.25, 1, replace(tuning, learning_rate=0.1, strength=0.0, epochs=2))
+    again, _ = tuned(pruning.magnitude, 0.5, 0, tuning)
+    assert compiled._cache_size() == count
+    jax.tree.map(np.testing.assert_array_equal, params_of(first), params_of(again))
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (params_of(first), params_of(other))), strict=True))
+
+
+def test_the_device_does_not_matter(model: nnx.Module) -> None:
+    tuning = pruning.FineTuning("adam", 0.01, epochs=1)
+    params = []
+    for device in (jax.devices()[0], jax.devices()[-1]):
+        dataset = jax.device_put(data.load("digits"), device)
+        tuned, _ = pruning.fine_tune(model, RUN, dataset, jax.random.key(0), pruning.magnitude, ((0, 0.5),), tuning)
+        assert jax.tree.leaves(params_of(tuned))[0].devices() == {device}
+        params.append(jax.device_get(params_of(tuned)))
+    jax.tree.map(np.testing.assert_array_equal, *params)
+
+
+def test_masks_of_another_model(model: nnx.Module) -> None:
+    """One line, whoever is given them."""
+    other = models.MLP(10, widths=(13,), rngs=nnx.Rngs(0))
+    deeper = models.MLP(10, widths=(12, 3), rngs=nnx.Rngs(0))
+    own = params_of(model)
+    numbers = jax.tree.map(lambda mask: mask.astype(float), pruning.magnitude(own, 0.5))
+    for masks, message in [
+        (pruning.magnitude(params_of(other), 0.5), r"masks\['head/kernel'\] must be booleans of shape \(12, 10\)"),
+        (pruning.magnitude(params_of(deeper), 0.5), "masks must be booleans for each parameter of the network"),
+        (numbers, r"masks\['head/bias'\] must be booleans"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            pruning.enforce(js.sgd(0.1), masks).init(own)
+        given = partial(pruning.fine_tune, model, RUN, data.load("digits"), jax.random.key(0))
+        with pytest.raises(InvalidInput, match=message):
+            given(lambda params, sparsity, masks=masks: masks, ((0, 0.5),), pruning.BATRA_2024)
 
 
 def test_no_fine_tuning_is_pruning_alone(model: nnx.Module) -> None:

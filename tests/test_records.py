@@ -56,6 +56,7 @@ def test_results_are_the_last_epochs(tmp_path: Path) -> None:
     assert table["test_error"].to_pylist() == [0.5, 1.5]
     assert table["epochs"].to_pylist() == [10, 10]
     assert table["params_alive"].to_pylist() == [60, 60]
+    assert table["test_error_top5"].to_pylist() == [None, None]  # as in records of older versions
 
 
 def test_rewriting_replaces(tmp_path: Path) -> None:

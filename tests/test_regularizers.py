@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsparse import regularizers, schedules
-from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso, regularizer
+from jaxsparse import optimizers, regularizers, schedules
+from jaxsparse.regularizers import (
+    BatchNormL1,
+    CoupledL2,
+    DecoupledDecay,
+    GroupLasso,
+    ProximalGroupLasso,
+    regularizer,
+)
 from jaxsparse.trees import of_kind
 
 PARAMS = {
@@ -64,6 +71,11 @@ def test_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
     np.testing.assert_allclose(np.sum(np.asarray(gradient[..., 1]) ** 2), 0.3**2, rtol=1e-5)
 
 
+def test_a_proximal_step_with_nothing_to_act_on_says_so() -> None:
+    with pytest.raises(ValueError, match="must be at least one kernel"):
+        ProximalGroupLasso(0.3).transformation(0.1).init({"bias": jnp.ones(3)})
+
+
 @pytest.mark.parametrize("penalty", [BatchNormL1(0.3), GroupLasso(0.3)])
 def test_a_penalty_with_nothing_to_act_on_says_so(penalty: Any) -> None:
     with pytest.raises(ValueError, match=r"must be at least one (scale|kernel)"):
@@ -91,6 +103,58 @@ def test_acts_on_flax_networks() -> None:
     np.testing.assert_allclose(change["norm"]["scale"][...], 0.3)
     assert jnp.all(change["linear"]["kernel"][...] == 0)
     assert jnp.all(jnp.isfinite(added(GroupLasso(0.3), params)["linear"]["kernel"][...]))
+
+
+def proximal(kernel: np.ndarray, bound: float) -> np.ndarray:
+    """The closed form, float64: each unit's group of a kernel `[..., units]`."""
+    groups = kernel.reshape(-1, kernel.shape[-1]).astype(float)
+    norms = np.sqrt((groups**2).sum(0))
+    return (groups * np.maximum(0, 1 - bound / np.where(norms > 0, norms, 1))).reshape(kernel.shape)
+
+
+def test_proximal_step_is_its_closed_form_and_the_minimum() -> None:
+    rng = np.random.default_rng(0)
+    kernel, slope = rng.normal(size=(3, 3, 2, 6)), rng.normal(size=(3, 3, 2, 6))
+    kernel[..., 2] *= 1e-3
+    slope[..., 2:4] = 0
+    kernel[..., 3] = 0
+    with jax.enable_x64(True):
+        params = {"conv": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(6)}}
+        tx = optimizers.sgd(0.1, regularizer=ProximalGroupLasso(3.0))
+        gradients = {"conv": {"kernel": jnp.asarray(slope), "bias": jnp.ones(6)}}
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        got = np.asarray(params["conv"]["kernel"] + updates["conv"]["kernel"])
+        np.testing.assert_allclose(updates["conv"]["bias"], -0.1)
+    after = kernel - 0.1 * slope
+    np.testing.assert_allclose(got, proximal(after, 0.3), rtol=1e-12, atol=1e-15)
+    assert (got[..., 2:4] == 0).all(), "exact zeros"
+
+    def objective(w: np.ndarray) -> float:
+        return 0.3 * np.sqrt((w**2).sum((0, 1, 2))).sum() + ((w - after) ** 2).sum() / 2
+
+    nearby = [got + 1e-3 * rng.normal(size=got.shape) for _ in range(50)]
+    assert all(objective(other) > objective(got) for other in nearby)
+
+
+def test_proximal_bound_follows_the_learning_rate() -> None:
+    tx = ProximalGroupLasso(1.0).transformation(schedules.step_decay(0.2, (1,), 0.5))
+    params = {"kernel": jnp.array([[3.0], [4.0]])}
+    none = jax.tree.map(jnp.zeros_like, params)
+    state, norms = tx.init(params), []
+    for _ in range(2):
+        updates, state = tx.update(none, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        norms.append(float(jnp.linalg.norm(params["kernel"])))
+    assert norms == pytest.approx([4.8, 4.7])
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_proximal_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
+    kernel = jnp.full((3, 3, 2, 3), size).at[..., 0].set(0)
+    tx = optimizers.sgd(1.0, regularizer=ProximalGroupLasso(size))
+    updates, _ = tx.update({"kernel": jnp.zeros_like(kernel)}, tx.init({"kernel": kernel}), {"kernel": kernel})
+    after = np.asarray(kernel + updates["kernel"]) / size
+    np.testing.assert_allclose(after, proximal(np.asarray(kernel) / size, 1.0), rtol=1e-5)
 
 
 def shrunk(decay: DecoupledDecay, learning_rate: Any, steps: int) -> Any:
@@ -148,5 +212,5 @@ def test_says_what_is_wrong() -> None:
     DecoupledDecay(1.0, scale="learning_rate")
     with pytest.raises(ValueError, match=r"^scale must be one of schedule learning_rate, got 'lr'$"):
         DecoupledDecay(0.1, scale="lr")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"^regularizer must be one of none l2 wd wd-lr bn-l1 group-lasso, got 'L2'$"):
+    with pytest.raises(ValueError, match=r"^regularizer must be one of none l2 .* proximal-group-lasso, got 'L2'$"):
         regularizer("L2", 0.1)

@@ -88,7 +88,8 @@ def test_the_small_network_loads_and_is_as_good_as_recorded(both: tuple[Any, Any
 
 def test_rows_are_widened() -> None:
     units = sparsity.Units(*(np.asarray([1.0, 2.0]) * factor for factor in (1, 2, 3, 4)))
-    row = Row(np.zeros(3), np.zeros(()), np.zeros(()), sparsity.Observation({"layer": units}, np.zeros(())))
+    nothing = np.zeros(())
+    row = Row(np.zeros(3), nothing, nothing, nothing, (), sparsity.Observation({"layer": units}, nothing, nothing))
     wide = Places({"layer": 5}, {"layer": np.asarray([1, 4])}).widened(row).measured.units["layer"]
     np.testing.assert_array_equal(wide.gamma, [0, 1, 0, 0, 2])
     np.testing.assert_array_equal(wide.norm, [0, 4, 0, 0, 8])

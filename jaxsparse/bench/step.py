@@ -1,8 +1,13 @@
 """`jaxsparse bench step`: the very training step that a grid runs, and an equivalent PyTorch loop beside it.
 
 Time is wall time divided by steps and cells: what a step of one network costs when the machine is full. PyTorch is
-timed as one network on all threads and as one one-thread process a core, with both memory layouts; its best counts.
-All are measured in turn, round after round, so that a machine that changes its speed changes it for all.
+timed, on a processor, as one network on all threads and as one one-thread process a core, with both memory layouts; on
+a GPU eagerly and compiled. Its best counts. All are measured in turn, round after round, so that a machine that changes
+its speed changes it for all.
+
+One epoch of CIFAR's size on an accelerator is
+
+    jaxsparse bench step --model basicnet --batch 128 --images 50000 --precision bfloat16 --cells 1 --against torch
 """
 
 from __future__ import annotations
@@ -11,64 +16,17 @@ import contextlib
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import jax
-from flax import nnx
 
-from jaxsparse import data, grid, models
+from jaxsparse import grid, models
 from jaxsparse.bench import arguments
-from jaxsparse.config import Hyper, Run, require
-from jaxsparse.data import noise
-from jaxsparse.train import network, steps_per_epoch
-
-SECONDS = 1.0
-"""Of one measurement, about."""
-
-
-def forward_operations(run: Run) -> float:
-    """Floating-point operations of one image's way through the network; a multiplication and an addition are two."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: network(run, jax.random.key(0))))
-    shape = (1, *data.describe(run.data).shape)
-
-    def forward(state: nnx.State, x: jax.Array) -> jax.Array:
-        model = nnx.merge(graph, state, copy=True)
-        model.eval()
-        return model(x)
-
-    lowered = jax.jit(forward).lower(state, jax.ShapeDtypeStruct(shape, "float32"))
-    analysis = lowered.cost_analysis() or {}
-    return float(analysis.get("flops", float("nan")))
-
-
-def _interval(operations: float) -> int:
-    """Epochs in one call: enough that the call itself costs nothing."""
-    guess = operations / 30e9  # seconds of an epoch at a modest rate
-    return max(1, round(0.25 * SECONDS / guess))
-
-
-def _cell_seconds(run: Run, cells: int) -> tuple[Callable[[], float], float]:
-    """A function that measures the seconds of a step and cell, and the seconds it took to compile."""
-    hyper = Hyper(1e-3, 1e-4, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})
-    members = [grid.Cell(run, hyper, seed, "l2") for seed in range(cells)]
-    engine = grid.Engine(run, cells)
-    start = time.perf_counter()
-    compiled = engine.compile(members[0])
-    compile_seconds = time.perf_counter() - start
-    intervals = engine.advance_forever(compiled, members)
-    next(intervals)  # caches, memory
-    steps = run.measure_every * steps_per_epoch(run, data.describe(run.data))
-
-    def measure() -> float:
-        calls, begun = 0, time.perf_counter()
-        while (spent := time.perf_counter() - begun) < SECONDS or not calls:
-            next(intervals)
-            calls += 1
-        return spent / (calls * steps * cells)
-
-    return measure, compile_seconds
+from jaxsparse.bench.roofline import roofline
+from jaxsparse.bench.timing import SECONDS, Work, cell_seconds
+from jaxsparse.config import require, require_choice
+from jaxsparse.thresholding import METHODS
 
 
 @contextlib.contextmanager
@@ -98,57 +56,70 @@ def _torch_workers(flags: list[str], processes: int) -> Iterator[Callable[[], fl
             worker.wait()
 
 
+def _torch_ways(work: Work) -> Mapping[str, contextlib.AbstractContextManager[Callable[[], float]]]:
+    """What may be PyTorch's best, by name."""
+    sizes = [str(work.batch), str(work.images), *map(str, models.widths_of(work.model, work.width))]
+    network = [work.precision, work.model, work.image, *sizes]
+    layouts, cores = ("contiguous", "channels_last") if work.model != "mlp" else ("contiguous",), grid.cores()
+    found = {}
+    for layout in layouts:
+        if jax.default_backend() == "cpu":
+            one, many = ([layout, "eager", str(threads), *network] for threads in (cores, 1))
+            found[f"torch {layout}, 1 process x {cores} threads"] = _torch_workers(one, 1)
+            found[f"torch {layout}, {cores} processes x 1 thread"] = _torch_workers(many, cores)
+        else:
+            for form in ("eager", "compiled"):
+                found[f"torch {layout}, {form}"] = _torch_workers([layout, form, str(cores), *network], 1)
+    return found
+
+
 def step(
-    model: str,
-    width: float,
-    image: str,
-    batch: int,
+    work: Work,
     cells: int | None = None,
+    packing: str | None = None,
     rounds: int = 7,
     against: str | None = None,
+    thresholding: str = "none",
 ) -> dict[str, object]:
     """Times one training step (Adam with coupled L2) of a network on random images.
 
     Args:
-      model: name of the network.
-      width: multiplies its own widths.
-      image: HEIGHTxWIDTHxCHANNELS.
-      batch: images in a step.
+      work: what is trained.
       cells: networks side by side, one a device; all devices where not given.
+      packing: of more cells than devices, `grid.packing.PACKINGS`.
       rounds: measurements; medians are given.
       against: `"torch"` or nothing.
+      thresholding: a method by which convolutions become sparse, whose step is timed in turn with the plain one.
 
     Returns:
-      `ms_per_step`: wall milliseconds per step and cell; `images_per_second` of all cells together; `gflops`: useful
-      operations per second of all cells together (three times the forward pass); with `against`, `torch_ms_per_step`
-      of PyTorch's best way, every way's own, and `ratio` (PyTorch's time over ours; above 1 we are faster).
+      `ms_per_step`: wall milliseconds per step and cell; `epoch_seconds`: of all images, once; `images_per_second` of
+      all cells together; `gflops`: useful operations per second of all cells together (three times the forward pass),
+      `matmul_gflops` and `memory_gb_per_second`: the most that the devices in use can do, `share_of_matmul_rate` of the
+      first; with `against`, `torch_ms_per_step` of PyTorch's best way, every way's own, and `ratio` (PyTorch's time
+      over ours; above 1 we are faster); with `thresholding`, `thresholded_ms_per_step`, and `thresholding_cost` (its
+      time over the plain step's, the median of rounds).
 
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
     arguments.check(rounds, against)
-    require(not against or model in ("mlp", "basicnet"), "against", against, f"left out for {model}")
+    require_choice("thresholding", thresholding, tuple(METHODS))
+    require(not against or work.model in ("mlp", "basicnet"), "against", against, f"left out for {work.model}")
     require(cells is None or cells >= 1, "cells", cells, "a whole number >= 1")
-    grid.use_every_core(cells)
+    grid.use_every_core(None if packing else cells)
     devices = jax.device_count()
     cells = cells or devices
-    require(cells <= devices, "cells", cells, f"at most the {devices} devices of this machine")
-    run = Run(noise.PREFIX + image, model, width, regularizer="l2", epochs=1, measure_every=1, batch=batch)
-    operations = 3 * batch * forward_operations(run)
-    steps = steps_per_epoch(run, data.describe(run.data))
-    epochs = _interval(operations * steps)
-    run = replace(run, epochs=epochs, measure_every=epochs)
-    ours, compile_seconds = _cell_seconds(run, cells)
+    fits = cells <= devices or packing is not None
+    require(fits, "cells", cells, f"at most the {devices} devices of this machine without packing")
+    run = work.run()
+    ours, compile_seconds = cell_seconds(run, cells, packing)
     ways: dict[str, Callable[[], float]] = {"jaxsparse": ours}
+    if thresholding != "none":
+        ways["thresholded"] = cell_seconds(replace(run, thresholding=thresholding), cells, packing)[0]
+    limit = roofline(min(cells, devices), work.precision)
     with contextlib.ExitStack() as stack:
-        if against:
-            cores = grid.cores()
-            network_flags = [model, image, str(batch), *map(str, models.widths_of(model, width))]
-            for layout in ("contiguous", "channels_last") if model != "mlp" else ("contiguous",):
-                one = _torch_workers([layout, str(cores), *network_flags], 1)
-                many = _torch_workers([layout, "1", *network_flags], cores)
-                ways[f"torch {layout}, 1 process x {cores} threads"] = stack.enter_context(one)
-                ways[f"torch {layout}, {cores} processes x 1 thread"] = stack.enter_context(many)
+        for name, way in (_torch_ways(work) if against else {}).items():
+            ways[name] = stack.enter_context(way)
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, measure in ways.items():
@@ -159,10 +130,18 @@ def step(
         "ms_per_step": milliseconds,
         "ms_per_step_spread": [min(times["jaxsparse"]), max(times["jaxsparse"])],
         "cells": cells,
-        "images_per_second": 1e3 * batch / milliseconds,
+        "epoch_seconds": milliseconds * (work.images // work.batch) / 1e3,
+        "images_per_second": 1e3 * work.batch / milliseconds,
         "compile_seconds": compile_seconds,
-        "gflops": operations / milliseconds / 1e6,
+        "gflops": work.operations() / milliseconds / 1e6,
+        "matmul_gflops": limit.operations / 1e9,
+        "memory_gb_per_second": limit.bytes / 1e9,
+        "share_of_matmul_rate": 1e3 * work.operations() / milliseconds / limit.operations,
     }
+    if thresholding != "none":
+        pairs = zip(times["thresholded"], times["jaxsparse"], strict=True)
+        cost = statistics.median(ours / plain for ours, plain in pairs)
+        result |= {"thresholded_ms_per_step": medians.pop("thresholded"), "thresholding_cost": cost}
     if against:
         best = min(medians, key=lambda name: medians[name])
         result |= {"torch_ms_per_step": medians[best], "ratio": medians[best] / milliseconds, "torch_best": best}

@@ -19,7 +19,7 @@ STEPS = 100_000
 """Where nothing else is said."""
 RANDOM_SEEDS = 3
 """Where nothing else is said, for a protocol that draws random numbers; others have one."""
-REGULARIZERS = tuple(name for name in regularizers.NAMES if name != "group-lasso")
+REGULARIZERS = tuple(name for name in regularizers.NAMES if not name.endswith("group-lasso"))
 """Those that act on a single weight."""
 
 

@@ -35,6 +35,8 @@ class Card:
     activation: str = "relu"
     slope: float = 0.01
     """of leaky-relu below zero"""
+    batch_norm: bool = True
+    """whether blocks normalise"""
     pooled: tuple[int, ...] | None = None
     """VGG: numbers of the convolutions (from 1) that a max-pool follows; none given: the network's own"""
     flatten: bool | None = None
@@ -62,6 +64,7 @@ class Card:
             head=run.head,
             activation=run.activation,
             slope=run.slope,
+            batch_norm=run.batch_norm,
             run=described,
         )
 
@@ -73,7 +76,8 @@ class Card:
           InvalidInput: for metadata that `metadata` has not made.
         """
         try:
-            found: dict[str, Any] = {each.name: json.loads(metadata[each.name]) for each in fields(cls)}
+            told = {"batch_norm": json.dumps(cls.batch_norm), **metadata}  # older files do not tell it
+            found: dict[str, Any] = {each.name: json.loads(told[each.name]) for each in fields(cls)}
         except (KeyError, ValueError):
             raise InvalidInput("file must be one that `jaxsparse export` wrote, its metadata are not a card") from None
         found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
@@ -106,6 +110,7 @@ class Card:
                 widths=self.built,
                 head=self.head,
                 activation=activation(self.activation, self.slope),
+                batch_norm=self.batch_norm,
                 rngs=nnx.Rngs(0),
             )
         )

@@ -32,9 +32,9 @@ def _with_moments(card: Card) -> Card:
     if card.mean or not card.run:
         return card
     name = records.run_of(card.run).data
-    if not (data.describe(name).fits and data.is_ready(name)):
+    if not data.is_ready(name):
         return card
-    dataset = data.load(name)
+    dataset = data.opened(name)
     return replace(card, mean=tuple(dataset.mean.tolist()), deviation=tuple(dataset.deviation.tolist()))
 
 

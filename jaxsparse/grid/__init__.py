@@ -1,11 +1,30 @@
 """Many runs: the product of optimizers, regularizers, strengths and seeds as declared cells.
 
 `declaration` says what is to be trained, `engine` trains it on every device at once, `running` keeps what comes out and
-resumes what was interrupted.
+resumes what was interrupted. `devices` holds what has to be settled before, `packing` puts several cells on a device,
+`ray_engine` goes to other machines, and `where` is the choice between them.
 """
 
 from jaxsparse.grid.declaration import Cell, Declaration
-from jaxsparse.grid.engine import Engine, cores, use_every_core
-from jaxsparse.grid.running import Progress, run, train
+from jaxsparse.grid.devices import cores, keep_compiled, use_every_core, writes
+from jaxsparse.grid.engine import Engine, Placement
+from jaxsparse.grid.running import Progress, Trainer, run, train, train_here
+from jaxsparse.grid.where import Together, Where
 
-__all__ = ["Cell", "Declaration", "Engine", "Progress", "cores", "run", "train", "use_every_core"]
+__all__ = [
+    "Cell",
+    "Declaration",
+    "Engine",
+    "Placement",
+    "Progress",
+    "Together",
+    "Trainer",
+    "Where",
+    "cores",
+    "keep_compiled",
+    "run",
+    "train",
+    "train_here",
+    "use_every_core",
+    "writes",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxsparse import data, optimizers, records, regularizers
+from jaxsparse import data, optimizers, records, regularizers, thresholding
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.train import make_train
 
@@ -57,7 +58,9 @@ class Cell:
     def name(self) -> str:
         """Name of the cell's folder: unique within a grid, made of registered names and numbers only."""
         strength = "" if self.regularizer == "none" else f"-{self.hyper.strength:g}"
-        return f"{self.run.optimizer}-{self.regularizer}{strength}-seed{self.seed}"
+        target = f"-sparsity{self.hyper.sparsity:g}" if self.hyper.sparsity else ""
+        pull = f"-lambda{self.hyper.sparsity_strength:g}" if self.hyper.sparsity_strength else ""
+        return f"{self.run.optimizer}-{self.regularizer}{strength}{target}{pull}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class Declaration:
     """of every optimizer; the papers' for each where not given"""
     constants: Mapping[str, float] = field(default_factory=dict)
     """hyperparameters that replace the papers', for every optimizer that has them"""
+    sparsity: float = 0.0
+    """share of zeros that thresholding is to reach"""
+    sparsity_strength: float = 0.0
+    """lambda of the loss of trained bounds"""
 
     def __post_init__(self) -> None:
         require(len(self.optimizers) > 0, "optimizers", self.optimizers, "at least one name")
@@ -97,6 +104,7 @@ class Declaration:
         names = {name for optimizer in self.optimizers for name in self.defaults(optimizer)}
         for name in self.constants:
             require(name in names, name, self.constants[name], f"a hyperparameter of {' '.join(self.optimizers)}")
+        self._check_thresholding()
         for cell in self.cells():  # the rules check their own hyperparameters
             rule = cell.run
             optimizers.optimizer(
@@ -106,7 +114,25 @@ class Declaration:
                 **dict[str, Any](cell.hyper.constants),
             )
         data.require_ready(self.run.data)
+        resident = data.describe(self.run.data).fits or not self.run.shrink_every
+        require(resident, "shrink-every", self.run.shrink_every, f"0 on {self.run.data}, which is streamed")
         make_train(self.run)
+
+    def _check_thresholding(self) -> None:
+        require_choice("thresholding", self.run.thresholding, tuple(thresholding.METHODS))
+        method = thresholding.METHODS[self.run.thresholding]
+        sparsity, strength = self.sparsity, self.sparsity_strength
+        if method is None:
+            require(sparsity == 0, "sparsity", sparsity, "left out without thresholding")
+            require(strength == 0, "sparsity-strength", strength, "left out without thresholding")
+            return
+        require(0 < sparsity < 1, "sparsity", sparsity, "in (0, 1)")
+        uniform = self.run.thresholding == "gaussian" and self.run.initialisation == "xavier"
+        fits = not uniform or sparsity < math.erf(math.sqrt(3 / 2))  # of weights uniform on +-sqrt(3) sigma, all go
+        require(fits, "sparsity", sparsity, "below 0.91 for gaussian where kernels start uniform (initialisation he)")
+        trained = isinstance(method, thresholding.Trained)
+        fits = math.isfinite(strength) and (strength > 0 if trained else strength == 0)
+        require(fits, "sparsity-strength", strength, f"{'> 0' if trained else '0'} for {self.run.thresholding}")
 
     def defaults(self, optimizer: str) -> dict[str, float]:
         """An optimizer's hyperparameters where `constants` does not replace them."""
@@ -123,7 +149,7 @@ class Declaration:
             nesterov = self.run.nesterov and optimizer == "sgd"
             run = replace(self.run, optimizer=optimizer, regularizer=form, nesterov=nesterov)
             for strength in (0.0,) if regularizer == "none" else self.strengths:
-                hyper = Hyper(rate, strength, constants)
+                hyper = Hyper(rate, strength, constants, self.sparsity, self.sparsity_strength)
                 found += [Cell(run, hyper, seed, regularizer) for seed in self.seeds]
         forms = list(dict.fromkeys(cell.run for cell in found))
         return sorted(found, key=lambda cell: forms.index(cell.run))

@@ -1,15 +1,17 @@
-"""Training on every device at once: each trains one cell at a time.
+"""Training on every device at once: each trains cells of its own, or several share one cell.
 
 Cells that differ only in traced values (strength, seed, learning rate) share one compiled program, mapped over the axis
-of cells by `shard_map`; nothing is communicated. On a CPU every core is a device, see `use_every_core`.
+of cells by `shard_map`; nothing is communicated. On a CPU every core is a device, see `use_every_core`. Where there are
+more devices than cells, the images of a batch can be split over those of a cell: that is a second axis of the mesh,
+along which XLA sums gradients and statistics.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,95 +19,199 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxsparse import data, models, sparsity
-from jaxsparse.config import Hyper, Run
+from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.grid.declaration import Cell
+from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, probed
 from jaxsparse.train import Row, State, Training, make_train
 
-CELLS, EVERYWHERE = PartitionSpec("cell"), PartitionSpec()
-"""How arrays lie on the devices: split along the axis of cells, or whole on each."""
+CELLS, EVERYWHERE, BATCH = PartitionSpec("cell"), PartitionSpec(), PartitionSpec("batch")
+"""How arrays lie on the devices: along the axis of cells, whole on each, or along that of a batch's images."""
+
+Function = Callable[..., Any]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class Compiled:
+    """The training of cells that share a run."""
+
+    init: Function
+    advance: Function
+    together: int
+    """cells at a time"""
 
 
-def use_every_core(devices: int | None = None) -> None:
-    """Makes every core (or as many as given) a device of its own on machines without accelerator.
+SHARE = 32
+"""Images of a batch that a device should have at least: with fewer, a step is mostly communication."""
 
-    Several one-core trainings are faster than one training on several cores: layers this small do not fill them. Once
-    JAX has been used it is too late, and the devices stay what they are.
+
+def free_for(run: Run, cells: int) -> int:
+    """How many devices can split a batch of each of so many cells, with at least `SHARE` images each."""
+    free = max(1, jax.device_count() // cells)
+    return max(n for n in range(1, free + 1) if run.batch % n == 0 and (n == 1 or run.batch // n >= SHARE))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How cells are put on devices. What is trained depends on it by rounding only.
+
+    Raises:
+      InvalidInput: naming the field and the allowed values.
     """
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", devices or cores())
+
+    packing: str | None = None
+    """`PACKINGS` or `PROBE`; by default probed, on a CPU sequential, which keeps every bit of a figure in place"""
+    devices_per_cell: int | None = None
+    """devices that split the images of a batch; by default one, on accelerators as many as cells leave free, as long as
+    each has at least `SHARE` images of a batch"""
+
+    def __post_init__(self) -> None:
+        if self.packing is not None:
+            require_choice("packing", self.packing, (*PACKINGS, PROBE))
+        parts = 1 if self.devices_per_cell is None else self.devices_per_cell
+        require(parts >= 1, "devices-per-cell", parts, "a whole number >= 1")
+        alone = parts == 1 or self.packing in (None, SEQUENTIAL)
+        require(alone, "packing", self.packing, f"{SEQUENTIAL} where several devices train a cell")
+
+    def check(self, run: Run) -> None:
+        """Raises `InvalidInput` unless the devices are there and can split a run's batch."""
+        parts, there = self.devices_per_cell or 1, jax.device_count()
+        require(parts <= there, "devices-per-cell", parts, f"at most the {there} devices of this machine")
+        require(run.batch % parts == 0, "devices-per-cell", parts, f"a divisor of the batch ({run.batch})")
+        alone = parts == 1 or data.describe(run.data).fits
+        require(alone, "devices-per-cell", parts, f"1 on {run.data}, which is streamed")
+        require(parts == 1 or not run.shrink_every, "devices-per-cell", parts, "1 with shrink-every")
+
+    def engine(self, run: Run, cells: int) -> Engine:
+        """For so many cells of one network; the packing is chosen here."""
+        self.check(run)
+        parts = self.devices_per_cell or (1 if jax.default_backend() == "cpu" else free_for(run, cells))
+        groups = min(jax.device_count() // parts, cells)
+        packing = self.packing or (SEQUENTIAL if jax.default_backend() == "cpu" else PROBE)
+        most = -(-cells // groups)
+        if packing == PROBE:
+            packing = probed(run, most, _interval_seconds) if most > 1 and parts == 1 else SEQUENTIAL
+        return Engine(run, groups, packing, parts)
 
 
-Compiled = Callable[..., Any]
+ONE_DEVICE_EACH = Placement()
+
+
+def observed(run: Run) -> Training:
+    """The training of a run, which measures the units of the layers that count."""
+    only, rectifier = models.features_of(run.model), models.activation_of(run)
+    return make_train(run, sparsity.observation(run.thresholds, only, rectifier))
 
 
 class Engine:
-    """Compiled training of a grid's cells, one cell a device.
+    """Compiled training of a grid's cells.
 
-    Every function here takes and gives arrays with a leading axis of cells, as many as there are devices.
+    Every function here takes and gives arrays with a leading axis of cells, a multiple of `groups`.
     """
 
-    def __init__(self, run: Run, devices: int):
-        """`run`: the static settings that all cells share; `devices`: how many to use."""
-        self.mesh = jax.make_mesh((devices,), ("cell",), axis_types=(AxisType.Auto,))
-        self.dataset = jax.device_put(data.load(run.data), NamedSharding(self.mesh, EVERYWHERE))
+    def __init__(self, run: Run, groups: int, packing: str = SEQUENTIAL, devices_per_cell: int = 1):
+        """`run`: the static settings that all cells share; `groups`: of `devices_per_cell` devices, each of which has
+        cells of its own, as many at a time as `packing` puts there."""
+        axes = {"cell": groups, "batch": devices_per_cell}
+        chosen = jax.devices()[: groups * devices_per_cell]
+        types = (AxisType.Auto,) * len(axes)
+        self.mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=types, devices=chosen)
+        self.packing = packing
+        self.dataset = self._put(data.load(run.data), EVERYWHERE)
         training = self._training(run)
         self._start = self._sharded(lambda seed: training.start(jax.random.key(seed)), (CELLS,))
-        self._measured = self._sharded(training.measured, (EVERYWHERE, CELLS, CELLS, CELLS))
+        self._measured = self._sharded(training.measured, (EVERYWHERE, CELLS, CELLS, CELLS, CELLS))
 
-    @staticmethod
-    def _training(run: Run) -> Training:
-        only, rectifier = models.features_of(run.model), models.activation_of(run)
-        return make_train(run, sparsity.observation(run.thresholds, only, rectifier))
+    def _put(self, arrays: Any, spec: PartitionSpec) -> Any:
+        """Arrays, the same in every process, onto the devices of all."""
+        sharding = NamedSharding(self.mesh, spec)
+        if sharding.is_fully_addressable:
+            return jax.device_put(arrays, sharding)
 
-    def _sharded(self, function: Compiled, specs: tuple[PartitionSpec, ...], **options: Any) -> Compiled:
-        """The function of one cell, compiled for one cell a device."""
+        def put(array: Any) -> jax.Array:
+            whole = np.asarray(array)
+            return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
-        def one(*arguments: Any) -> Any:
-            pairs = zip(arguments, specs, strict=True)
-            own = [jax.tree.map(lambda a: a[0], a) if spec == CELLS else a for a, spec in pairs]
-            return jax.tree.map(lambda a: a[None], function(*own))
+        return jax.tree.map(put, arrays)
 
-        mapped = jax.shard_map(one, mesh=self.mesh, in_specs=specs, out_specs=CELLS, check_vma=False)
+    def together(self, cells: int) -> int:
+        """How many of so many cells that share a run are trained at a time."""
+        groups = self.mesh.shape["cell"]
+        return groups * PACKINGS[self.packing].together(cells, groups)
+
+    def _training(self, run: Run) -> Training:
+        training = observed(run)
+        if self.mesh.shape["batch"] == 1:
+            return training
+        return replace(training, place=lambda images: jax.lax.with_sharding_constraint(images, BATCH))
+
+    def _sharded(self, function: Function, specs: tuple[PartitionSpec, ...], **options: Any) -> Function:
+        """The function of one cell, compiled for all that are trained at a time."""
+
+        def some(*arguments: Any) -> Any:
+            """What a group of devices does."""
+            own = [argument for argument, spec in zip(arguments, specs, strict=True) if spec == CELLS]
+
+            def one(own: list[Any]) -> Any:
+                members = iter(own)
+                pairs = zip(arguments, specs, strict=True)
+                return function(*[next(members) if spec == CELLS else argument for argument, spec in pairs])
+
+            return PACKINGS[self.packing].pack(one, own)
+
+        ours = self.mesh.axis_names[: 1 if self.mesh.shape["batch"] > 1 else 2]  # XLA splits a batch, if it is split
+        mapped = jax.shard_map(
+            some, mesh=self.mesh, in_specs=specs, out_specs=CELLS, axis_names=set(ours), check_vma=False
+        )
+        if self.mesh.shape["batch"] > 1:  # what comes out is whole on every device, and so in every process
+            options["out_shardings"] = NamedSharding(self.mesh, CELLS)
         return jax.jit(mapped, **options)
 
-    def _arguments(self, cells: Sequence[Cell]) -> tuple[Hyper, jax.Array]:
-        """Hyperparameters and seeds, the last cell repeated where there are fewer than devices."""
-        filled = [cells[min(index, len(cells) - 1)] for index in range(self.mesh.size)]
+    def _arguments(self, cells: Sequence[Cell], together: int) -> tuple[Hyper, jax.Array]:
+        """Hyperparameters and seeds, the last cell repeated where there are fewer than are trained at a time."""
+        filled = [cells[min(index, len(cells) - 1)] for index in range(together)]
         hyper = jax.tree.map(lambda *values: np.asarray(values, np.float32), *[cell.hyper for cell in filled])
         seeds = np.asarray([cell.seed for cell in filled], np.uint32)
-        return jax.device_put((hyper, seeds), NamedSharding(self.mesh, CELLS))
+        return self._put((hyper, seeds), CELLS)
 
-    def compile(self, example: Cell) -> tuple[Compiled, Compiled]:
-        """`init` and `advance` of every cell that shares the example's run."""
-        training = self._training(example.run)
+    def compile(self, cells: Sequence[Cell]) -> Compiled:
+        """The training of these cells, which share a run."""
+        training, together = self._training(cells[0].run), self.together(len(cells))
 
         def advance(hyper: Hyper, seed: jax.Array, dataset: data.Dataset, state: State) -> tuple[State, jax.Array]:
             return training.advance(hyper, jax.random.key(seed), dataset, state)
 
-        hyper, seeds = self._arguments([example])
+        hyper, seeds = self._arguments(cells[:1], together)
         init = self._sharded(training.init, (CELLS, CELLS, CELLS))
         state = init(hyper, *self._start(seeds))
         stepped = self._sharded(advance, (CELLS, CELLS, EVERYWHERE, CELLS), donate_argnums=3)
-        return init, stepped.lower(hyper, seeds, self.dataset, state).compile()
+        return Compiled(init, stepped.lower(hyper, seeds, self.dataset, state).compile(), together)
 
-    def advance_forever(
-        self, compiled: tuple[Compiled, Compiled], cells: Sequence[Cell]
-    ) -> Iterator[tuple[State, Any]]:
-        """Trains cells that share a run, at most one a device; yields state and losses after every interval."""
-        init, advance = compiled
-        hyper, seeds = self._arguments(cells)
-        state = init(hyper, *self._start(seeds))
+    def advance_forever(self, compiled: Compiled, cells: Sequence[Cell]) -> Iterator[tuple[State, Any]]:
+        """Trains some of the cells that were compiled for, at most `together`; yields state and losses after every
+        interval."""
+        hyper, seeds = self._arguments(cells, compiled.together)
+        state = compiled.init(hyper, *self._start(seeds))
         while True:
-            state, losses = advance(hyper, seeds, self.dataset, state)
+            state, losses = compiled.advance(hyper, seeds, self.dataset, state)
             yield state, jax.block_until_ready(losses)
 
-    def train(self, compiled: tuple[Compiled, Compiled], cells: Sequence[Cell]) -> Iterator[tuple[State, Row]]:
+    def train(self, compiled: Compiled, cells: Sequence[Cell]) -> Iterator[tuple[State, Row]]:
         """The same to the end of the run, measured: yields state and row after every interval."""
         intervals = self.advance_forever(compiled, cells)
         for state, losses in itertools.islice(intervals, cells[0].run.points):
-            yield state, jax.device_get(self._measured(self.dataset, state.params, state.stats, losses))
+            row = self._measured(self.dataset, state.params, state.bounds, state.stats, losses)
+            yield state, jax.device_get(row)
+
+
+def _interval_seconds(run: Run, packing: str, cells: int) -> Callable[[], float]:
+    """Trains so many cells of a run on one device; see `probed`."""
+    engine = Engine(run, 1, packing)
+    members = [Cell(run, Hyper(1e-3), seed, run.regularizer) for seed in range(cells)]
+    intervals = engine.advance_forever(engine.compile(members), members)
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        next(intervals)
+        return time.perf_counter() - begun
+
+    return seconds

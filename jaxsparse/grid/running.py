@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,12 +15,14 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 
-from jaxsparse import data, models, records, sparsity, trees
+from jaxsparse import data, models, records, sparsity, thresholding, trees
 from jaxsparse.config import Run
-from jaxsparse.grid import thinning
+from jaxsparse.grid import checkpoint, streaming, thinning
 from jaxsparse.grid.declaration import Cell, Declaration
-from jaxsparse.grid.engine import Engine, cores
+from jaxsparse.grid.devices import cores, writes
+from jaxsparse.grid.engine import ONE_DEVICE_EACH, Compiled, Engine, Placement
 from jaxsparse.train import Row, State, network, steps_per_epoch
 
 FINISHED = ("done", "diverged")
@@ -63,7 +65,31 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "learning_rate": float(cell.hyper.learning_rate),
         "constants": {name: float(value) for name, value in cell.hyper.constants.items()},
+        **_thresholding_settings(cell),
         "data_verified": data.describe(cell.run.data).verified,
+    }
+
+
+def _thresholding_settings(cell: Cell) -> dict[str, Any]:
+    if cell.run.thresholding == "none":
+        return {}
+    chosen = {"sparsity": float(cell.hyper.sparsity), "sparsity_strength": float(cell.hyper.sparsity_strength)}
+    return {"thresholding": cell.run.thresholding, **chosen}
+
+
+def _bounds_history(bounds: Mapping[str, Any], params: trees.Tree, rows: Row) -> dict[str, list[Any]]:
+    """Bounds and zeros of every kernel that has a bound; no columns where none has."""
+    if not bounds:
+        return {}
+    seen: thresholding.Observation = rows.thresholded
+    sizes = [trees.flatten(params)[name].size for name in bounds]
+    return {
+        "thresholded": [list(bounds)] * len(seen.bound),
+        "thresholded_weights": [sizes] * len(seen.bound),
+        "bound": seen.bound.tolist(),
+        "weights_zero": seen.zero.tolist(),
+        "sparsity_weights": np.average(seen.zero, axis=-1, weights=sizes).tolist(),
+        "weight_histogram": seen.histogram.tolist(),
     }
 
 
@@ -73,18 +99,22 @@ def _magnitudes(units: sparsity.Units, name: str, points: int) -> np.ndarray:
     return np.full((points, len(units)), np.nan, np.float32) if found is None else found
 
 
-def _failure(cell: Cell, seconds: float, message: str) -> records.Record:
+def failure(cell: Cell, seconds: float, message: str) -> records.Record:
     """Record of a cell that raised an error."""
     counts = ("epochs", "steps", "params", "params_alive")
     errors = ("train_loss", "test_loss", "test_error", "test_error_silenced")
+    errors += ("test_error_top5", "test_error_top5_silenced")
     measured = (*errors, *(f"sparsity_{criterion}" for criterion in sparsity.CRITERIA))
     history = {**{name: [0] for name in counts}, **{name: [math.nan] for name in measured}}
     return records.Record(cell.name, cell.run, _settings(cell), "failed", message, seconds, history, {})
 
 
-def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seconds: float) -> records.Record:
-    """Record of a trained cell from its parameters and statistics, and its rows stacked over `[points]`."""
-    run, (variables, rows) = cell.run, outcome
+def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: float) -> records.Record:
+    """Record of a trained cell from its parameters, bounds and statistics, and its rows stacked over `[points]`.
+
+    Its weights are those that the forward pass sees: zero where they are below a bound.
+    """
+    run, ((params, bounds, stats), rows) = cell.run, outcome
     steps = steps_per_epoch(run, data.describe(run.data))
     epochs = [run.measure_every * (point + 1) for point in range(run.points)]
     seen: sparsity.Observation = rows.measured
@@ -99,6 +129,8 @@ def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seco
         "test_loss": rows.test_loss.tolist(),
         "test_error": rows.test_error.tolist(),
         "test_error_silenced": seen.test_error_silenced.tolist(),
+        "test_error_top5": rows.test_error_top5.tolist(),
+        "test_error_top5_silenced": seen.test_error_top5_silenced.tolist(),
         **{f"sparsity_{by}": [point.percent(by) for point in judged] for by in sparsity.CRITERIA},
         "params": [parameter_count(run, None)] * run.points,
         "params_alive": [parameters_alive(run, point) for point in judged],
@@ -106,10 +138,12 @@ def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, trees.Tree], Row], seco
         "layer_units": [[len(layer) for layer in seen.units.values()]] * run.points,
         **{
             name: list(np.concatenate([_magnitudes(layer, name, run.points) for layer in seen.units.values()], axis=-1))
-            for name in ("gamma", "beta", "activation", "norm")
+            for name in ("gamma", "beta", "activation", "norm", "rate")
         },
+        **_bounds_history(bounds, params, rows),
     }
     finite = bool(np.isfinite(rows.train_loss).all())
+    variables = thresholding.apply(params, bounds), stats
     weights = {name: np.asarray(leaf) for tree in variables for name, leaf in trees.flatten(tree).items()}
     return records.Record(
         cell.name, run, _settings(cell), "done" if finite else "diverged", "", seconds, history, weights
@@ -140,21 +174,44 @@ def _chunks(cells: Iterable[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
         yield chunk
 
 
-def run(declaration: Declaration, folder: Path) -> Iterator[Progress]:
+def train_here(
+    cells: Sequence[Cell], folder: Path, progress: Progress, placement: Placement = ONE_DEVICE_EACH
+) -> Iterator[Progress]:
+    """Trains cells on the devices of this process.
+
+    Args:
+      cells: that are not in the folder yet; those of one network next to each other.
+      folder: where finished cells appear.
+      progress: so far.
+      placement: of the cells on the devices.
+    """
+    for _, alike in itertools.groupby(cells, lambda cell: _network(cell.run)):
+        for step in _train_alike(list(alike), folder, placement, replace(progress, current=(), ended=())):
+            progress = step
+            yield step
+
+
+Trainer = Callable[[Sequence[Cell], Path, Progress], Iterator[Progress]]
+"""Who trains what is not there yet: `train_here`, or `ray_engine.train_on_cluster`."""
+
+
+def run(declaration: Declaration, folder: Path, trainer: Trainer = train_here) -> Iterator[Progress]:
     """Trains every cell of a grid that is not finished yet; see `train`.
 
     Args:
       declaration: what the grid is made of.
       folder: new, empty, or that of the same grid started earlier; finished cells appear in `folder/cells`.
+      trainer: who trains them.
 
     Raises:
       InvalidInput: where the folder can't be written to or holds another grid.
     """
-    declaration.write(folder)
-    yield from train(declaration.cells(), folder / "cells")
+    if writes():
+        declaration.write(folder)
+    yield from train(declaration.cells(), folder / "cells", trainer)
 
 
-def train(cells: Sequence[Cell], folder: Path) -> Iterator[Progress]:
+def train(cells: Sequence[Cell], folder: Path, trainer: Trainer = train_here) -> Iterator[Progress]:
     """Trains the cells that are not in the folder yet, as a generator that tells how it goes.
 
     A cell that fails is recorded with its error, one whose loss is no longer finite as diverged, and the others go on.
@@ -162,20 +219,19 @@ def train(cells: Sequence[Cell], folder: Path) -> Iterator[Progress]:
     Args:
       cells: with names of their own; those of one run next to each other.
       folder: where finished cells appear; made if it is missing.
+      trainer: who trains them.
 
     Yields:
       The progress after every interval, and after cells were written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    records.clear_partial(folder)
-    ended = {name for name, status in records.finished(folder).items() if status in FINISHED}
-    pending = [cell for cell in cells if cell.name not in ended]
+    if writes():
+        folder.mkdir(parents=True, exist_ok=True)
+        records.clear_partial(folder)
+        checkpoint.clear(folder, _ended(folder))
+    pending = _pending(cells, folder)
     progress = Progress(len(cells), len(cells) - len(pending), (), 0.0, 0.0, 0.0, ())
     yield progress
-    for _, alike in itertools.groupby(pending, lambda cell: _network(cell.run)):
-        for step in _train_alike(list(alike), folder, replace(progress, current=(), ended=())):
-            progress = step
-            yield step
+    yield from trainer(pending, folder, progress)
 
 
 def _network(run: Run) -> Run:
@@ -183,30 +239,51 @@ def _network(run: Run) -> Run:
     return replace(run, optimizer="adam", regularizer="none", convention="torch", nesterov=False)
 
 
-def _train_alike(cells: list[Cell], folder: Path, progress: Progress) -> Iterator[Progress]:
+def _ended(folder: Path) -> set[str]:
+    return {name for name, status in records.finished(folder).items() if status in FINISHED}
+
+
+def _pending(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """Cells that are not in the folder yet; of several processes that train together, in that of the first."""
+    ended = _ended(folder)
+    left = np.array([cell.name not in ended for cell in cells], bool)
+    if jax.process_count() > 1:
+        left = multihost_utils.broadcast_one_to_all(left)
+    return [cell for cell, pending in zip(cells, left, strict=True) if pending]
+
+
+def _alone(run: Run, folder: Path) -> Callable[[Cell], Iterator[tuple[State, Row]]] | None:
+    """What trains the cells of a run one after another; none where an engine trains them side by side."""
+    if run.shrink_every:  # their shapes are their own
+        return thinning.train
+    return None if data.describe(run.data).fits else partial(streaming.train, folder=folder)
+
+
+def _train_alike(cells: list[Cell], folder: Path, placement: Placement, progress: Progress) -> Iterator[Progress]:
     """Trains cells of one network on one data set."""
     started = time.perf_counter()
-    if cells[0].run.shrink_every:  # their shapes are their own
+    if (alone := _alone(cells[0].run, folder)) is not None:
         for cell in cells:
-            for step in _train_together((cell,), partial(thinning.train, cell), folder, progress):
+            for step in _train_together((cell,), partial(alone, cell), folder, progress):
                 progress = step
                 yield step
+            checkpoint.clear(folder, _ended(folder))
         return
-    engine = Engine(cells[0].run, min(len(jax.devices()), len(cells)))
+    engine = placement.engine(cells[0].run, len(cells))
     groups = [tuple(members) for _, members in itertools.groupby(cells, lambda cell: cell.run)]
     with ThreadPoolExecutor(cores()) as pool:  # XLA compiles outside of Python's lock
-        compiling = [pool.submit(engine.compile, group[0]) for group in groups]
+        compiling = [pool.submit(engine.compile, group) for group in groups]
         wait(compiling)
     progress = replace(progress, compiling=progress.compiling + time.perf_counter() - started)
     for group, compiled in zip(groups, compiling, strict=True):
-        for together in _chunks(group, engine.mesh.size):
+        for together in _chunks(group, engine.together(len(group))):
             intervals = partial(_train_compiled, engine, compiled, together)
             for step in _train_together(together, intervals, folder, progress):
                 progress = step
                 yield step
 
 
-def _train_compiled(engine: Engine, compiled: Future[Any], cells: tuple[Cell, ...]) -> Iterator[tuple[State, Row]]:
+def _train_compiled(engine: Engine, compiled: Future[Compiled], cells: tuple[Cell, ...]) -> Iterator[tuple[State, Row]]:
     return engine.train(compiled.result(), cells)
 
 
@@ -220,15 +297,16 @@ def _train_together(
     try:
         for state, row in train():
             rows.append(row)
-            variables = state.params, state.stats
+            variables = state.params, state.bounds, state.stats
             yield replace(progress, share=len(rows) / cells[0].run.points)
         outcome = jax.device_get((variables, jax.tree.map(_stack, *rows)))
         seconds = time.perf_counter() - started
         ends = [_record(cell, _entry(outcome, index), seconds) for index, cell in enumerate(cells)]
     except Exception as error:  # whatever it was, the other cells go on
         seconds, message = time.perf_counter() - started, f"{type(error).__name__}: {error}"
-        ends = [_failure(cell, seconds, message) for cell in cells]
-    for end in ends:
-        records.write(end, folder)
+        ends = [failure(cell, seconds, message) for cell in cells]
+    if writes():
+        for end in ends:
+            records.write(end, folder)
     done, training = progress.finished + len(ends), progress.training + seconds
     yield replace(progress, finished=done, current=(), training=training, ended=tuple(ends))

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse import data, models, sparsity
+from jaxsparse import data, sparsity
 from jaxsparse.grid.declaration import Cell
+from jaxsparse.grid.engine import observed
 from jaxsparse.shrinking import dead_by_scale, shrink
-from jaxsparse.train import Row, State, Training, make_train
+from jaxsparse.train import Row, State, Training
 from jaxsparse.trees import Tree
 
 PROFIT = 2.0
@@ -104,8 +105,7 @@ def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> I
       pays: from the pace, the share of the units that is dead and the intervals that are left: whether to remove them.
     """
     run, dataset = cell.run, data.load(cell.run.data)
-    only, rectifier = models.features_of(run.model), models.activation_of(run)
-    training = make_train(run, sparsity.observation(run.thresholds, only, rectifier))
+    training = observed(run)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key = jax.random.key(cell.seed)
     example = data.preprocess(dataset, dataset.test.images[:8])
@@ -116,7 +116,7 @@ def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> I
     for point in range(run.points):
         begun = time.perf_counter()
         state, losses = advance(hyper, key, dataset, state)
-        row: Row = jax.device_get(measured(dataset, state.params, state.stats, losses))
+        row: Row = jax.device_get(measured(dataset, state.params, state.bounds, state.stats, losses))
         seconds.append(time.perf_counter() - begun)
         if places is None:
             sizes = {name: len(layer) for name, layer in row.measured.units.items()}
@@ -137,4 +137,5 @@ def _compiled(training: Training) -> tuple[Any, Any]:
 
 
 def _one(tree: Tree) -> Tree:
+    """With a leading axis of one cell."""
     return jax.tree.map(lambda a: a[None], tree)

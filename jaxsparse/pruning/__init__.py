@@ -14,12 +14,13 @@ Each step needs only the one before:
 5. `enforcing`    an optimizer that keeps masks, its own memory included
 6. `schedules`    how much is pruned when: at once, in rounds, along a cubic
 7. `fine_tuning`  all of it with the project's training
+8. `outcome`      the same, and the errors before and after
 """
 
 from jaxsparse.pruning.comparing import Below, by_filter, by_layer, globally
 from jaxsparse.pruning.enforcing import EnforcedState, enforce
-from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, fine_tune
-from jaxsparse.pruning.layers import dead_units, units
+from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, continued, fine_tune
+from jaxsparse.pruning.layers import dead_units, emptied, units
 from jaxsparse.pruning.masks import apply, below, convolutions, kernels, share_pruned
 from jaxsparse.pruning.methods import (
     channels,
@@ -31,6 +32,7 @@ from jaxsparse.pruning.methods import (
     random_filters,
     slimming,
 )
+from jaxsparse.pruning.outcome import Outcome, prune
 from jaxsparse.pruning.schedules import cubic, iterative, one_shot, plan
 
 __all__ = [
@@ -38,14 +40,17 @@ __all__ = [
     "Below",
     "EnforcedState",
     "FineTuning",
+    "Outcome",
     "apply",
     "below",
     "by_filter",
     "by_layer",
     "channels",
+    "continued",
     "convolutions",
     "cubic",
     "dead_units",
+    "emptied",
     "enforce",
     "filters",
     "fine_tune",
@@ -57,6 +62,7 @@ __all__ = [
     "magnitude",
     "one_shot",
     "plan",
+    "prune",
     "random",
     "random_filters",
     "share_pruned",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,17 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-import safetensors.numpy
 import tyro
 from flax import nnx
 
 from jaxsparse import data, export, models, records
 from jaxsparse.config import Run, Thresholds, require, require_choice
-from jaxsparse.losses import evaluate
 from jaxsparse.pruning import methods
 from jaxsparse.pruning.comparing import Below, Sparsity
-from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, Method, fine_tune
+from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, Method, continued
+from jaxsparse.pruning.layers import emptied
 from jaxsparse.pruning.masks import below, convolutions, share_pruned
+from jaxsparse.pruning.outcome import prune
 from jaxsparse.pruning.schedules import Schedule, cubic, iterative, one_shot, plan
 from jaxsparse.trees import Mask, Tree, flatten
 
@@ -78,16 +78,17 @@ def _amount(flags: Prune) -> float | Below:
     return 0.5 if flags.sparsity is None else flags.sparsity
 
 
-def _method(flags: Prune, features: str) -> Method:
-    """The method that the flags name; `features` is the path of the layers that count."""
-    units, key = below(features), jax.random.key(flags.seed)
+def methods_by_name(features: str, key: jax.Array) -> dict[str, Method]:
+    """The methods of the flag `--method`, for a network whose layers that count are below the path `features`; `key`
+    is that of the random ones."""
+    units = below(features)
 
     def implicit(params: Tree, sparsity: Sparsity) -> Tree:
         assert isinstance(sparsity, Below)
         dead = Thresholds(scale=sparsity.threshold, norm=sparsity.threshold)
         return methods.implicit(params, dead, prunable=units)
 
-    found: dict[str, Method] = {
+    return {
         "magnitude": methods.magnitude,
         "filters": partial(methods.filters, prunable=units),
         "slimming": partial(methods.slimming, prunable=units),
@@ -96,7 +97,6 @@ def _method(flags: Prune, features: str) -> Method:
         "random-filters": partial(methods.random_filters, key=key, prunable=units),
         "implicit": implicit,
     }
-    return found[flags.method]
 
 
 def _schedule(flags: Prune) -> Schedule:
@@ -109,18 +109,7 @@ def _schedule(flags: Prune) -> Schedule:
 
 
 def _tuning(flags: Prune, run: Run, described: Mapping[str, Any]) -> FineTuning:
-    if flags.protocol == "batra2024":
-        tuning = BATRA_2024
-    else:
-        none = described["regularizer"] == "none"
-        tuning = FineTuning(
-            run.optimizer,
-            described["learning_rate"] * run.factor ** len(run.milestones),
-            "l2" if none else described["regularizer"],
-            0.0 if none else described["strength"],
-            constants=described["constants"],
-            nesterov=run.nesterov,
-        )
+    tuning = BATRA_2024 if flags.protocol == "batra2024" else continued(run, described)
     rate = tuning.learning_rate if flags.learning_rate is None else flags.learning_rate
     return replace(tuning, epochs=flags.epochs, learning_rate=rate)
 
@@ -155,36 +144,32 @@ def command(flags: Prune) -> int:
     out = flags.out or folder.with_name(folder.name + "-pruned")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
     run = records.run_of(described)
-    method, tuning = _method(flags, models.features_of(run.model)), _tuning(flags, run, described)
+    tuning = _tuning(flags, run, described)
+    method = methods_by_name(models.features_of(run.model), jax.random.key(flags.seed))[flags.method]
     dataset, key = data.load(run.data), jax.random.fold_in(jax.random.key(flags.seed), 3)
     follow = plan(_schedule(flags), tuning.epochs)
-    last = ((0, follow[-1][1]),)
-    at_once, _ = fine_tune(model, run, dataset, key, method, last, replace(tuning, epochs=0))
-    tuned, masks = fine_tune(model, run, dataset, key, method, follow, tuning)
-    errors = _test_errors((model, at_once, tuned), dataset)
+    _require_layers(flags, method(nnx.as_pure(nnx.state(model, nnx.Param)), follow[-1][1]))
+    outcome = prune(model, run, dataset, key, method, follow, tuning)
     found = {
         "method": flags.method,
         "plan": [[epoch, asdict(amount) if isinstance(amount, Below) else amount] for epoch, amount in follow],
         "fine_tuning": asdict(tuning),
         "seed": flags.seed,
-        "test_error": errors,
-        "accuracy": [100 - error for error in errors],
-        **summary(masks),
+        "test_error": outcome.test_error,
+        "accuracy": [100 - error for error in outcome.test_error],
+        **summary(outcome.masks),
     }
-    write(out, described, found, tuned, masks)
+    weights, masks = flatten(nnx.state(outcome.model)), flatten(outcome.masks)
+    records.write_network(out, {**described, "pruned": found}, weights, masks=masks)
     print(json.dumps(found) if flags.json else terminal(found, out))
     return 0
 
 
-def _test_errors(networks: Sequence[nnx.Module], dataset: data.Dataset) -> list[float]:
-    """In percent, of networks that differ in their numbers only: one compilation for all."""
-    graph = nnx.split(networks[0])[0]
-
-    def error(state: Any, dataset: data.Dataset) -> jax.Array:
-        return evaluate(nnx.merge(graph, state, copy=True), dataset, dataset.test)[1]
-
-    compiled = jax.jit(error)
-    return [float(compiled(nnx.state(network), dataset)) for network in networks]
+def _require_layers(flags: Prune, masks: Tree) -> None:
+    """Raises InvalidInput where what is asked for takes all of a layer; what is dead already isn't asked for."""
+    gone = [] if flags.method == "implicit" else emptied(masks)
+    name, value = ("sparsity", flags.sparsity) if flags.threshold is None else ("threshold", flags.threshold)
+    require(not gone, name, value, f"low enough to leave something of {' '.join(gone)}")
 
 
 def summary(masks: Tree) -> dict[str, Any]:
@@ -211,13 +196,3 @@ def terminal(found: Mapping[str, Any], out: Path) -> str:
     if found["sparsity_convolutions"] is not None:
         lines.append(f"pruned   of convolutions    {found['sparsity_convolutions']:6.2f} %")
     return "\n".join([*lines, f"network  {out}"])
-
-
-def write(folder: Path, described: Mapping[str, Any], found: Mapping[str, Any], model: nnx.Module, masks: Tree) -> None:
-    """Writes the pruned network; `run.json` last, so that the folder is not a run before it is complete."""
-    records.writable(folder)
-    model_of = {"model": described["run"]["model"]}
-    for name, tree in (("masks", masks), ("weights", nnx.state(model))):
-        arrays = {key: np.asarray(jax.device_get(leaf)) for key, leaf in flatten(tree).items()}
-        records.write_bytes(folder / f"{name}.safetensors", safetensors.numpy.save(arrays, model_of))
-    records.write_text(folder / "run.json", json.dumps({**described, "pruned": found}, indent=1))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsparse.config import require
-from jaxsparse.pruning.masks import apply
+from jaxsparse.pruning.masks import apply, require_masks
 from jaxsparse.trees import Tree
 
 
@@ -43,13 +43,14 @@ def enforce(
         apply them at the end of each epoch).
 
     Raises:
-      InvalidInput: for every < 1.
+      InvalidInput: for every < 1; at `init`, for masks that are not those of the parameters.
       ValueError: at `update`, where the parameters are not given.
     """
     require(every >= 1, "every", every, "a whole number >= 1")
     inner = optax.with_extra_args_support(inner)
 
     def init_fn(params: Tree) -> EnforcedState:
+        require_masks(params, masks)
         own = jax.tree.map(jnp.array, masks)  # a copy, which a training loop may donate
         return EnforcedState(own, jnp.zeros((), jnp.int32), _masked_state(inner.init(apply(params, own)), own))
 

@@ -14,9 +14,9 @@ from jaxsparse.config import Hyper, Run
 from jaxsparse.data import Dataset
 from jaxsparse.pruning.comparing import Sparsity
 from jaxsparse.pruning.enforcing import enforce
-from jaxsparse.pruning.masks import apply, both
+from jaxsparse.pruning.masks import apply, both, require_masks
 from jaxsparse.pruning.schedules import Plan
-from jaxsparse.train import make_train, steps_per_epoch
+from jaxsparse.train import State, Training, make_train, steps_per_epoch
 from jaxsparse.trees import Tree
 
 Method: TypeAlias = Callable[[Tree, Sparsity], Tree]
@@ -39,18 +39,19 @@ class FineTuning:
     """if not, masks hold at the end of each epoch only"""
 
     def run(self, run: Run) -> Run:
-        """The static settings of the fine-tuning of a run: same data, batch and convention, no milestones.
+        """The static settings of an epoch of the fine-tuning of a run: same data, batch and convention, no milestones.
 
-        Raises:
-          InvalidInput: for less than one epoch.
+        How many epochs there are is not among them: they share a compilation, whatever their number.
         """
         return replace(
             run,
             optimizer=self.optimizer,
             regularizer=self.regularizer,
             nesterov=self.nesterov,
-            epochs=self.epochs,
+            epochs=1,
             milestones=(),
+            restarts=0,
+            thresholding="none",
             measure_every=1,
             shrink_every=0,
         )
@@ -67,10 +68,52 @@ the masks applied at the end of each epoch. Not stated: the batch (that of the r
 decay is coupled (which makes no difference to plain gradient descent)."""
 
 
+def continued(run: Run, settings: Mapping[str, Any], epochs: int = 20) -> FineTuning:
+    """Training on as a run ended: with its optimizer, regularizer and last learning rate.
+
+    Args:
+      run: the run's settings.
+      settings: the others, as in its record: `regularizer`, `strength`, `learning_rate`, `constants`.
+      epochs: >= 0.
+    """
+    none = settings["regularizer"] == "none"
+    return FineTuning(
+        run.optimizer,
+        settings["learning_rate"] * run.factor ** len(run.milestones),
+        "l2" if none else settings["regularizer"],
+        0.0 if none else settings["strength"],
+        epochs,
+        settings["constants"],
+        run.nesterov,
+    )
+
+
+def _training(run: Run, graph: nnx.GraphDef, every: int, masks: Tree) -> Training:
+    return replace(make_train(run), graph=graph, wrap=partial(enforce, masks=masks, every=every))
+
+
+@partial(jax.jit, static_argnames=("run", "graph", "every"))
+def _init(run: Run, graph: nnx.GraphDef, every: int, hyper: Hyper, params: Tree, stats: Tree, masks: Tree) -> State:
+    return _training(run, graph, every, masks).init(hyper, params, stats)
+
+
+@partial(jax.jit, static_argnames=("run", "graph", "every"), donate_argnames="state")
+def _epoch(
+    run: Run, graph: nnx.GraphDef, every: int, hyper: Hyper, key: jax.Array, data: Dataset, state: State
+) -> State:
+    """An epoch of fine-tuning. Masks, weights, learning rate and data are arguments: JAX compiles it once for each
+    network and form of update rule, and every method, sparsity and seed shares that."""
+    return _training(run, graph, every, state.optimizer.masks).advance(hyper, key, data, state)[0]
+
+
 def fine_tune(
     model: nnx.Module, run: Run, data: Dataset, key: jax.Array, method: Method, plan: Plan, tuning: FineTuning
 ) -> tuple[Any, Tree]:
     """Prunes a network as planned, and trains it on in between and afterwards.
+
+    What is compiled depends on the network and on the kinds of optimizer and regularizer alone, so that further calls
+    with other methods, sparsities, seeds and learning rates cost no compilation. It runs where `data` are committed to
+    (`jax.device_put(data, device)`), so that threads can prune on several devices at once.
 
     Args:
       model: of the class of the run's; left as it is.
@@ -83,25 +126,27 @@ def fine_tune(
 
     Returns:
       The pruned network in evaluation mode, and the masks of its parameters. Every pruned parameter is exactly zero.
+
+    Raises:
+      InvalidInput: where the masks that the method gives are not of this network's parameters.
     """
     model = nnx.clone(model)
     model.train()
     graph, params, stats = nnx.split(model, nnx.Param, ...)
     params, stats = nnx.as_pure(params), nnx.as_pure(stats)
     masks = method(params, plan[0][1])
+    require_masks(params, masks)
     if tuning.epochs:
         settings = tuning.run(run)
-        training = make_train(settings)
-        every = 1 if tuning.mask_every_step else steps_per_epoch(settings, training.description)
-        training = replace(training, graph=graph, wrap=partial(enforce, masks=masks, every=every))
-        advance, planned = jax.jit(training.advance, donate_argnums=3), dict(plan)
-        state = jax.jit(training.init)(tuning.hyper, apply(params, masks), stats)
+        every = 1 if tuning.mask_every_step else steps_per_epoch(settings, data.description)
+        compiled, planned = (settings, graph, every, tuning.hyper), dict(plan)
+        state = _init(*compiled, apply(params, masks), stats, masks)
         for epoch in range(tuning.epochs):
             if epoch in planned and epoch > 0:
                 masks = both(state.optimizer.masks, method(state.params, planned[epoch]))
                 optimizer = state.optimizer._replace(masks=masks)
                 state = replace(state, params=apply(state.params, masks), optimizer=optimizer)
-            state, _ = advance(tuning.hyper, key, data, state)
+            state = _epoch(*compiled, key, data, state)
         params, stats, masks = state.params, state.stats, state.optimizer.masks
     tuned: Any = nnx.merge(graph, apply(params, masks), stats, copy=True)
     tuned.eval()

@@ -116,3 +116,11 @@ def dead_units(masks: Tree) -> dict[str, np.ndarray]:
         if dead.any():
             found[layer.name] = dead
     return found
+
+
+def emptied(masks: Tree) -> list[str]:
+    """The layers of whose kernels masks keep nothing, so that no signal goes through."""
+    leaves = flatten(masks)
+    return [
+        layer.name for layer in layers(masks) if layer.kernel is not None and not np.asarray(leaves[layer.kernel]).any()
+    ]

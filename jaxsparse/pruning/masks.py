@@ -8,20 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.trees import Kind, Mask, Tree, flatten, kinds, of_kind
+from jaxsparse.config import require
+from jaxsparse.trees import Kind, Mask, Tree, convolutions, flatten, kernels, kinds
 
-kernels = of_kind(Kind.KERNEL)
-"""Which parameters may be pruned: all weights of dense and convolution layers."""
+__all__ = [
+    "apply",
+    "below",
+    "both",
+    "convolutions",
+    "kernels",
+    "masks_of",
+    "require_masks",
+    "selected",
+    "share_pruned",
+]
 
 
 def _like(params: Tree, leaves: list[bool]) -> Tree:
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
-
-
-def convolutions(params: Tree) -> Tree:
-    """Which parameters may be pruned: the kernels `[height, width, inputs, outputs]` of convolutions."""
-    pairs = zip(jax.tree.leaves(kinds(params)), jax.tree.leaves(params), strict=True)
-    return _like(params, [kind == Kind.KERNEL and leaf.ndim > 2 for kind, leaf in pairs])
 
 
 def below(path: str) -> Callable[[Tree], Tree]:
@@ -47,6 +51,17 @@ def masks_of(params: Tree, kept: Mapping[str, jax.Array]) -> Tree:
         for name, leaf in flatten(params).items()
     ]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def require_masks(params: Tree, masks: Tree) -> None:
+    """Raises `InvalidInput` unless the masks are booleans of the parameters' names and shapes."""
+    wanted, found = flatten(params), flatten(masks)
+    other = sorted(wanted.keys() ^ found.keys())
+    require(not other, "masks", " ".join(other[:3]), "booleans for each parameter of the network, and for no other")
+    for name, mask in found.items():
+        shape, kind = np.shape(wanted[name]), np.dtype(getattr(mask, "dtype", type(mask)))
+        fits = np.shape(mask) == shape and kind == np.bool_
+        require(fits, f"masks[{name!r}]", f"{kind} {np.shape(mask)}", f"booleans of shape {shape}")
 
 
 def apply(params: Tree, masks: Tree) -> Tree:

@@ -151,7 +151,7 @@ def _spread(estimate: Estimate) -> float:
 
 
 def _drawable(summary: Summary) -> list[tuple[Entry, Estimate, Estimate]]:
-    """Entries with their sparsity by scale and test error, for those that have both."""
+    """Entries with their sparsity and test error, for those that have both."""
     found = [(entry, entry.dead, entry.test_error) for entry in summary.flat]
     return [(entry, dead, error) for entry, dead, error in found if dead is not None and error is not None]
 
@@ -225,7 +225,7 @@ def draw_tradeoff(axes: Axes, summary: Summary) -> None:
         )
     sparsest = max((dead.mean for _, dead, _ in points), default=0.0)
     right = max(10.0, 1.1 * sparsest)
-    axes.set(xlabel="dead units by scale (%)", ylabel="test error (%)", xlim=(-0.04 * right, right))
+    axes.set(xlabel="dead units (%)", ylabel="test error (%)", xlim=(-0.04 * right, right))
     axes.set_ylim(bottom=0)
     _label_points(axes, points)
 
@@ -360,7 +360,7 @@ def _small_multiples(layout: Layout, draw: Callable[[Axes, Column], None], xlabe
     else:
         figure.legend(handles=handles, loc="outside upper left", ncols=4)
     figure.supxlabel(xlabel, fontsize=9)
-    figure.supylabel("dead units by scale (%)", fontsize=9)
+    figure.supylabel("dead units (%)", fontsize=9)
     return figure
 
 

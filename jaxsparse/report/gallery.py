@@ -48,15 +48,17 @@ def draw(folder: Path, summary: Summary, thresholds: Thresholds) -> Iterator[Pic
       summary: its table.
       thresholds: of a dead unit, in its runs.
     """
-    layout, scale = summary.layout, number(thresholds.scale)
+    layout, scale, by = summary.layout, number(thresholds.scale), summary.criterion
+    threshold = {"scale": thresholds.scale, "norm": thresholds.norm}[by]
+    dead = f"dead by {by} ({'|γ|' if by == 'scale' else 'of the incoming weights'} < {number(threshold)})"
     seeds = f"{layout.seeds} seeds" if layout.seeds > 1 else "one seed"
     spread = "one sample standard deviation to either side"
     nothing = "No network was trained to its end, so there is nothing to draw."
     yield _picture(
         "sparsity-over-training",
         "Sparsity over training",
-        figures.course(histories.courses(folder), layout),
-        f"Percent of hidden units that are dead by scale (|γ| < {scale}) over the epochs of training. Lines are means "
+        figures.course(histories.courses(folder, by), layout),
+        f"Percent of hidden units that are {dead} over the epochs of training. Lines are means "
         f"over {seeds}, bands {spread}. The first point is after the first interval, not before training.",
         nothing,
     )
@@ -69,14 +71,14 @@ def draw(folder: Path, summary: Summary, thresholds: Thresholds) -> Iterator[Pic
         f"more accurate. Points with at least {figures.SIGNIFICANT:g} % dead units are labelled where there is room.",
         nothing,
     )
-    layers = histories.layers(folder, thresholds.scale)
+    layers = histories.layers(folder, threshold, by)
     if layers is not None:
         names = ", ".join(f"{place} {name}" for place, name in enumerate(layers.names, 1))
         yield _picture(
             "sparsity-by-layer",
             "Sparsity by layer",
             figures.by_layer(layers, layout),
-            "Percent of each layer's units that are dead by scale at the end of training, mean over "
+            f"Percent of each layer's units that are {dead} at the end of training, mean over "
             f"{seeds}. Layers: {names}.",
             nothing,
         )
@@ -90,7 +92,8 @@ def draw(folder: Path, summary: Summary, thresholds: Thresholds) -> Iterator[Pic
         "the course of training, Adam beside SGD under the same L2, the units of all seeds together "
         f"({networks} networks). Each column is a measured epoch and adds up to 100 %. The axes are linear between "
         f"±{scale} and logarithmic beyond; between the dashed lines a unit is dead by scale.",
-        "Left out: it compares Adam with SGD under the same coupled L2, and this grid has no finished pair of them.",
+        "Left out: it compares Adam with SGD under the same coupled L2, and this grid has no finished pair of them, or "
+        "its networks have no scales.",
     )
     yield _picture(
         "criteria",

@@ -19,10 +19,13 @@ from jaxsparse.report.table import Column, Estimate, Summary, column_of
 Key = tuple[str, Column]
 """An entry of the table: optimizer and column."""
 
+MAGNITUDES: Mapping[str, str] = {"scale": "gamma", "norm": "norm"}
+"""The column of a history that a criterion looks at."""
+
 
 @dataclass(frozen=True)
 class Course:
-    """Percent of dead units by scale over training; arrays are `[points]`."""
+    """Percent of dead units over training; arrays are `[points]`."""
 
     epochs: np.ndarray
     mean: np.ndarray
@@ -55,16 +58,17 @@ def _estimate(values: list[float]) -> tuple[float, float]:
     return (float("nan"), 0.0) if estimate is None else (estimate.mean, estimate.deviation or 0.0)
 
 
-def courses(folder: Path) -> dict[Key, Course]:
-    """Sparsity over training of every optimizer under every regularizer, those without a finished cell left out.
+def courses(folder: Path, criterion: str = "scale") -> dict[Key, Course]:
+    """Sparsity by a criterion over training of every optimizer under every regularizer that has a finished cell.
 
     An epoch's mean is over the seeds that were measured there.
     """
-    rows = _done(records.history(folder, ("optimizer", "regularizer", "strength", "status", "sparsity_scale")))
+    sparsity = f"sparsity_{criterion}"
+    rows = _done(records.history(folder, ("optimizer", "regularizer", "strength", "status", sparsity)))
     measured: dict[Key, dict[int, list[float]]] = {}
     for row in rows:
         by_epoch = measured.setdefault((row["optimizer"], column_of(row)), {})
-        by_epoch.setdefault(row["epochs"], []).append(row["sparsity_scale"])
+        by_epoch.setdefault(row["epochs"], []).append(row[sparsity])
 
     def course(by_epoch: Mapping[int, list[float]]) -> Course:
         epochs = sorted(by_epoch)
@@ -91,7 +95,10 @@ def evolution(folder: Path, summary: Summary, key: Key) -> Evolution | None:
 
 
 def adam_beside_sgd(folder: Path, summary: Summary) -> tuple[Evolution, Evolution] | None:
-    """Adam and SGD under the strongest coupled L2 with which both have a finished cell; none where there is no such."""
+    """Adam and SGD under the strongest coupled L2 with which both have a finished cell; none where there is no such, or
+    where the networks have no scales."""
+    if summary.criterion != "scale":
+        return None
     columns = [column for column in summary.layout.columns if column.regularizer == "l2"]
     for column in sorted(columns, key=lambda column: -column.strength):
         adam, sgd = (evolution(folder, summary, (name, column)) for name in ("adam", "sgd"))
@@ -102,15 +109,15 @@ def adam_beside_sgd(folder: Path, summary: Summary) -> tuple[Evolution, Evolutio
 
 @dataclass(frozen=True)
 class Layers:
-    """Percent of dead units by scale per layer at the end of training; arrays are `[layers]`."""
+    """Percent of dead units per layer at the end of training; arrays are `[layers]`."""
 
     names: tuple[str, ...]
     mean: Mapping[Key, np.ndarray]
     """over seeds"""
 
 
-def layers(folder: Path, threshold: float) -> Layers | None:
-    """Sparsity of each layer, |gamma| < threshold; none where networks have one layer or no cell is done."""
+def layers(folder: Path, threshold: float, criterion: str = "scale") -> Layers | None:
+    """Sparsity of each layer by scale or norm; none where networks have one layer or no cell is done."""
     ended = _done(records.results(folder))
     if not ended:
         return None
@@ -119,11 +126,12 @@ def layers(folder: Path, threshold: float) -> Layers | None:
     if len(names) < 2:
         return None
     last = {row["cell"]: row["epochs"] for row in ended}
-    table = records.history(folder, ("optimizer", "regularizer", "strength", "gamma"))
+    magnitude = MAGNITUDES[criterion]
+    table = records.history(folder, ("optimizer", "regularizer", "strength", magnitude))
     places = zip(table["cell"].to_pylist(), table["epochs"].to_pylist(), strict=True)
     table = table.filter(pa.array([last.get(cell) == epochs for cell, epochs in places]))
-    dead = np.abs(_matrix(table["gamma"])) < threshold
+    dead = np.abs(_matrix(table[magnitude])) < threshold
     percent = 100 * np.stack([part.mean(1) for part in np.split(dead, np.cumsum(sizes)[:-1], axis=1)], axis=1)
-    keys = [(row["optimizer"], column_of(row)) for row in table.drop_columns("gamma").to_pylist()]
+    keys = [(row["optimizer"], column_of(row)) for row in table.drop_columns(magnitude).to_pylist()]
     mean = {key: percent[[other == key for other in keys]].mean(0) for key in dict.fromkeys(keys)}
     return Layers(tuple(names), mean)

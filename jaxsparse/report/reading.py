@@ -17,13 +17,15 @@ def sentences(summary: Summary) -> list[str]:
     """What the table shows, the most important first."""
     if not any(entry.done for entry in summary.flat):
         return ["No network was trained to its end, so nothing can be said.", _ended(summary)]
+    by = summary.criterion
     measured = [(entry, entry.dead) for entry in summary.flat if entry.dead is not None]
     if not measured:
-        return ["The networks have no scales, so no unit can be dead by scale.", _ended(summary)]
+        return ["Nothing was measured of the networks' units.", _ended(summary)]
     entry, dead = max(measured, key=lambda pair: pair[1].mean)
     if dead.mean == 0:
-        return ["No hidden unit is dead by scale in any of the networks: this grid shows no sparsity.", _ended(summary)]
-    most = f"The most dead units are found with {_named(entry)}: {dead} % of the hidden units are dead by scale"
+        none = f"No hidden unit is dead by {by} in any of the networks: this grid shows no sparsity."
+        return [none, _ended(summary)]
+    most = f"The most dead units are found with {_named(entry)}: {dead} % of the hidden units are dead by {by}"
     count = sum(found.mean >= NOTICEABLE for _, found in measured)
     combinations = f"{len(measured)} combinations of optimizer and regularizer"
     many = f"{count} of {combinations} have at least {NOTICEABLE:g} % dead units."

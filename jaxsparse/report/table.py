@@ -48,10 +48,15 @@ REGULARIZERS: Mapping[str, str] = {
     "wd-lr": "AdamW's WD",
     "bn-l1": "L1 of scales",
     "group-lasso": "group lasso",
+    "proximal-group-lasso": "proximal group lasso",
 }
 """How a form of regularizer is written in a text."""
 
-CAPTION = "dead: |gamma| below the threshold; error: test set; mean ± sample deviation over seeds"
+MEANING: Mapping[str, str] = {
+    "scale": "|gamma| below the threshold",
+    "norm": "norm of the incoming weights below the threshold",
+}
+"""Of dead, by the criterion that the table goes by."""
 
 WIDTH = 120
 """Columns of the output where there is no terminal that says how many it has."""
@@ -141,8 +146,8 @@ class Entry:
 
     @property
     def dead(self) -> Estimate | None:
-        """Percent of units that are dead by scale."""
-        return self.sparsity.get("scale")
+        """Percent of units that are dead by scale; in networks without scales, by norm."""
+        return self.sparsity.get("scale", self.sparsity.get("norm"))
 
     @property
     def ended(self) -> int:
@@ -197,6 +202,11 @@ class Summary:
     def flat(self) -> tuple[Entry, ...]:
         """Every entry, row by row."""
         return tuple(entry for row in self.entries for entry in row)
+
+    @property
+    def criterion(self) -> str:
+        """What a unit is dead by: its scale, or in networks without scales its norm."""
+        return "norm" if any(entry.sparsity and "scale" not in entry.sparsity for entry in self.flat) else "scale"
 
     @property
     def is_empty(self) -> bool:
@@ -310,7 +320,8 @@ def console() -> Console:
 
 def terminal(summary: Summary) -> Table:
     """The table for a terminal 100 columns wide; entries without a finished cell show a dim placeholder."""
-    table = Table(box=box.HORIZONTALS, caption=CAPTION)
+    caption = f"dead: {MEANING[summary.criterion]}; error: test set; mean ± sample deviation over seeds"
+    table = Table(box=box.HORIZONTALS, caption=caption)
     table.add_column("optimizer", no_wrap=True)
     table.add_column("%", style="dim", no_wrap=True)
     for column in summary.layout.columns:
@@ -332,7 +343,7 @@ def _markdown_entry(entry: Entry) -> str:
 
 
 def markdown(summary: Summary) -> str:
-    """The table for a README: dead units by scale, and in parentheses the test error, both in percent."""
+    """The table for a README: dead units, and in parentheses the test error, both in percent."""
     rows = [
         ["", *(column.label for column in summary.layout.columns)],
         ["---", *("---:" for _ in summary.layout.columns)],

@@ -6,6 +6,9 @@ Cost. At embedded scale a training of BasicNet takes 8 seconds on two cores of a
 times that), so `table1`, the largest entry, takes about an hour; entries share trainings. At paper scale an epoch of
 CIFAR with BasicNet is 103 TFLOP, so `table1` (210 trainings of 325 epochs) is for an accelerator and some days.
 
+`python -m experiments list` has of each entry how many trainings it takes, the device-hours that were measured, and the
+claims that it decides.
+
 Expected. At paper scale what the papers print, which every entry shows beside its own figures. At embedded scale the
 signs of the effects, as far as `python -m experiments claims` says that they were shown.
 
@@ -23,9 +26,9 @@ from typing import Any
 import pyarrow.parquet
 from matplotlib.figure import Figure
 
-from experiments import pictures
 from experiments.entries import Entry, drawn, save
 from experiments.measured import Findings, Measured
+from experiments.mehta2019 import pictures
 from experiments.papers import Setting
 from experiments.scales import Scale, trainings
 from experiments.tables import summarised, tabulated

@@ -1,0 +1,89 @@
+"""The training step that a grid runs, on random images: what to time, and how."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+from flax import nnx
+
+from jaxsparse import data, grid
+from jaxsparse.config import Hyper, Run
+from jaxsparse.data import noise
+from jaxsparse.shrinking.costs import macs
+from jaxsparse.train import network, steps_per_epoch
+
+SECONDS = 1.0
+"""Of one measurement, about."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network and what it is fed."""
+
+    model: str
+    width: float
+    """multiplies the network's own widths"""
+    image: str
+    """HEIGHTxWIDTHxCHANNELS"""
+    batch: int
+    images: int = noise.TRAIN_SIZE
+    """random ones, on the device"""
+    precision: str = "float32"
+
+    def run(self) -> Run:
+        """Its training with L2, as many epochs in one call as make the call itself cost nothing.
+
+        Raises:
+          InvalidInput: naming the field and the allowed values.
+        """
+        name = noise.name(self.image, self.images)
+        settings = {"batch": self.batch, "precision": self.precision, "regularizer": "l2"}
+        run = Run(name, self.model, self.width, epochs=1, measure_every=1, **settings)
+        operations = self.operations() * steps_per_epoch(run, data.describe(name))
+        epochs = max(1, round(0.25 * SECONDS * 30e9 / operations))  # at a modest rate
+        return replace(run, epochs=epochs, measure_every=epochs)
+
+    def operations(self) -> float:
+        """Of a step, in floating point: three times those of the batch's way through the network, as if products and
+        convolutions were all computed as they are written; a multiplication and an addition are two."""
+        run = Run(noise.name(self.image), self.model, self.width)
+        model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+        model.eval()
+        image = jax.ShapeDtypeStruct((1, *data.describe(run.data).shape), "float32")
+        return 3.0 * self.batch * 2.0 * sum(macs(model, image).values())
+
+
+def cell_seconds(
+    run: Run, cells: int, packing: str | None = None, devices_per_cell: int | None = None
+) -> tuple[Callable[[], float], float]:
+    """A function that measures the seconds of a step and cell (wall time over steps and cells), and the seconds it took
+    to compile.
+
+    Args:
+      run: Adam with a regularizer.
+      cells: side by side, one a device or as many as are packed.
+      packing: `grid.Placement.packing`; one after another where not given.
+      devices_per_cell: that split a batch.
+    """
+    hyper = Hyper(1e-3, 1e-4, {"b1": 0.9, "b2": 0.99, "eps": 1e-8}, sparsity=0.85, sparsity_strength=10.0)
+    members = [grid.Cell(run, hyper, seed, "l2") for seed in range(cells)]
+    engine = grid.Placement(packing or "sequential", devices_per_cell or 1).engine(run, cells)
+    together = engine.together(cells)
+    start = time.perf_counter()
+    compiled = engine.compile(members)
+    compile_seconds = time.perf_counter() - start
+    intervals = engine.advance_forever(compiled, members[:together])
+    next(intervals)  # caches, memory
+    steps = run.measure_every * steps_per_epoch(run, data.describe(run.data))
+
+    def measure() -> float:
+        calls, begun = 0, time.perf_counter()
+        while (spent := time.perf_counter() - begun) < SECONDS or not calls:
+            next(intervals)
+            calls += 1
+        return spent / (calls * steps * together)
+
+    return measure, compile_seconds

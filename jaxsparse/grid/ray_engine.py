@@ -1,0 +1,102 @@
+"""Cells over the machines of a Ray cluster (extra `ray`), a cell at a time on each accelerator, or core where none is.
+
+Results go through the same folder as without Ray, which all machines must see under the same path. A cell whose worker
+is lost is started again elsewhere; cells that are finished stay finished. The driver trains nothing itself.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import ray
+from ray import exceptions
+
+from jaxsparse import records
+from jaxsparse.grid.declaration import Cell
+from jaxsparse.grid.devices import cores, keep_compiled
+from jaxsparse.grid.running import Progress, failure, train_here
+
+LOST = 3
+"""Workers that a cell may lose before it counts as failed."""
+ENVIRONMENT = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the next worker on an accelerator starts before the last one is gone
+    "NPROC": "1",  # where cores are the devices, a worker has one
+}
+
+
+def drive_from_the_processor() -> None:
+    """Leaves the accelerators of the driver's machine to the workers; before JAX is first used."""
+    jax.config.update("jax_platforms", "cpu")
+
+
+def _train_cell(cell: Cell, folder: Path, progress: Progress) -> Iterator[Progress]:
+    """In a worker: trains a cell into the folder and tells how it goes, without the weights."""
+    keep_compiled()
+    for step in train_here([cell], folder, progress):
+        yield replace(step, ended=tuple(replace(end, weights={}) for end in step.ended))
+
+
+def _needed() -> dict[str, Any]:
+    """What Ray is to reserve for a cell: an accelerator if the cluster has any, else a core."""
+    there = ray.cluster_resources()
+    if there.get("GPU"):
+        return {"num_gpus": 1}
+    return {"num_cpus": 0, "resources": {"TPU": 1}} if there.get("TPU") else {"num_cpus": 1}
+
+
+def train_on_cluster(
+    cells: Sequence[Cell], folder: Path, progress: Progress, address: str | None = None
+) -> Iterator[Progress]:
+    """Trains cells on a Ray cluster, as `train_here` does on the devices of this process.
+
+    Args:
+      cells: that are not in the folder yet.
+      folder: on a disk that all machines share.
+      progress: so far.
+      address: of the cluster; where none is given, one is started on this machine, with a worker a core or accelerator.
+    """
+    if not cells:
+        return
+    here = {"num_cpus": cores()} if address is None else {}
+    environment = {"env_vars": ENVIRONMENT}
+    with warnings.catch_warnings():  # of JAX, that a fork would harm it: what Ray forks starts another program at once
+        warnings.filterwarnings("ignore", message=".*fork", category=RuntimeWarning)
+        ray.init(address or "local", **here, runtime_env=environment, log_to_driver=False, include_dashboard=False)
+    started = time.perf_counter()
+    try:
+        task = ray.remote(num_returns="streaming", max_retries=LOST, **_needed())(_train_cell)
+        alone = Progress(1, 0, (), 0.0, 0.0, 0.0, ())
+        left = {task.remote(cell, folder.absolute(), alone): cell for cell in cells}
+        shares: dict[str, float] = {}
+        while left:
+            (told,), _ = ray.wait(list(left), num_returns=1, fetch_local=False)
+            cell, ended = left[told], ()
+            try:
+                step: Progress = ray.get(next(told))
+                shares[cell.name], ended = step.share, step.ended
+            except StopIteration:
+                del left[told]
+                shares.pop(cell.name, None)
+            except exceptions.RayError as error:
+                del left[told]
+                shares.pop(cell.name, None)
+                ended = (failure(cell, time.perf_counter() - started, f"{type(error).__name__}: {error}"),)
+                records.write(ended[0], folder)
+            current = tuple(cell for cell in left.values() if cell.name in shares)
+            progress = replace(
+                progress,
+                finished=progress.finished + len(ended),
+                current=current,
+                share=sum(shares[cell.name] for cell in current) / max(len(current), 1),
+                training=time.perf_counter() - started,
+                ended=ended,
+            )
+            yield progress
+    finally:
+        ray.shutdown()
