@@ -87,7 +87,8 @@ class Claims:
 
 @dataclass(frozen=True)
 class Keep:
-    """Write the figures of all trainings of a scale as CSV, which `claims` reads."""
+    """Write the figures of all trainings of a scale as CSV, which `claims` reads; what was kept before stays where the
+    folder has no newer figures."""
 
     scale: str = "embedded"
     out: Path = Path("runs/experiments")
@@ -208,16 +209,17 @@ def _everything(flags: All) -> int:
 
 
 def _write_measured(scale: Scale, out: Path, to: Path) -> int:
-    """Writes the figures of all trainings of a scale; how many trainings there are."""
+    """Adds the figures of all trainings of a scale to those that were kept; how many trainings there are."""
     entries = _every_entry()
-    found = measured.from_records(scale, out / scale.name, cells(entries, scale), findings(entries))
-    require(bool(found.rows), "out", str(out), f"a folder with trainings of scale {scale.name}")
+    wanted, kinds = cells(entries, scale), findings(entries)
+    new = measured.from_records(scale, out / scale.name, wanted, kinds)
+    require(bool(new.rows), "out", str(out), f"a folder with trainings of scale {scale.name}")
     records.writable(to)
-    measured.to_csv(found, to, findings(entries))
-    command = f"python -m experiments all --scale {scale.name}"
-    text = measured.provenance(out / scale.name, found.rows, command)
-    records.write_text(to / f"{scale.name}.json", text)
-    return len(found.rows)
+    both = measured.united(measured.from_csv(scale, to, kinds), new, wanted)
+    measured.to_csv(both, to, kinds)
+    made_with = measured.made_with(out / scale.name, new.rows) | measured.kept_with(to, scale)
+    measured.write_provenance(to, scale, f"python -m experiments all --scale {scale.name}", made_with)
+    return len(both.rows)
 
 
 def _keep(flags: Keep) -> int:

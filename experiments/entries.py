@@ -32,9 +32,9 @@ class Entry:
     """where to read what `follow` kept"""
 
 
-def save(figure: Figure, root: Path, entry: str, title: str) -> None:
-    """Writes a figure as `root/figures/ENTRY.png` and `.svg`, and says so."""
-    path = root / "figures" / f"{entry}.png"
+def save(figure: Figure, root: Path, paper: str, entry: str, title: str) -> None:
+    """Writes a figure as `root/figures/PAPER/ENTRY.png` and `.svg`, and says so."""
+    path = root / "figures" / paper / f"{entry}.png"
     records.writable(path.parent)
     records.write_bytes(path, figures.png(figure))
     records.write_text(path.with_suffix(".svg"), figures.svg(figure))
@@ -42,13 +42,18 @@ def save(figure: Figure, root: Path, entry: str, title: str) -> None:
 
 
 def drawn(
+    paper: str,
     name: str,
     title: str,
     draw: Callable[[Measured, Path], Figure],
     cells: Callable[[Scale], Sequence[Cell]] = lambda scale: (),
 ) -> Entry:
     """An entry that is a figure."""
-    return Entry(name, title, lambda measured, root: save(draw(measured, root), root, name, title), cells)
+
+    def show(measured: Measured, root: Path) -> None:
+        save(draw(measured, root), root, paper, name, title)
+
+    return Entry(name, title, show, cells)
 
 
 def cells(entries: Sequence[Entry], scale: Scale) -> list[Cell]:

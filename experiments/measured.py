@@ -133,14 +133,32 @@ def from_csv(scale: Scale, folder: Path, findings: Iterable[Findings] = ()) -> M
     return Measured(scale, rows, found)
 
 
+def united(kept: Measured, new: Measured, cells: Iterable[Cell]) -> Measured:
+    """What was kept of these cells, with what is new in its place or beside it."""
+    places = {place(cell) for cell in cells}
+    rows = {name: row for name, row in kept.rows.items() if name in places} | new.rows
+    return Measured(new.scale, rows, {name: found or kept.findings[name] for name, found in new.findings.items()})
+
+
+def made_with(root: Path, places: Iterable[str]) -> set[str]:
+    """Devices and versions that trainings were made with, each as JSON."""
+    return {json.dumps(records.describe(root / name)["versions"], sort_keys=True) for name in places}
+
+
+def kept_with(folder: Path, scale: Scale) -> set[str]:
+    """The same of the kept figures."""
+    path = folder / f"{scale.name}.json"
+    read = json.loads(path.read_text(encoding="utf-8"))["made_with"] if path.exists() else []
+    return {json.dumps(one, sort_keys=True) for one in read}
+
+
+def write_provenance(folder: Path, scale: Scale, command: str, made_with: Iterable[str]) -> None:
+    """Writes how figures were made beside them, as JSON: the command, and devices and versions."""
+    said = {"command": command, "made_with": [json.loads(one) for one in sorted(made_with)]}
+    records.write_text(folder / f"{scale.name}.json", json.dumps(said, indent=1) + "\n")
+
+
 def devices(folder: Path, scale: Scale) -> str:
     """What the kept figures of a scale were made with; `-` where there are none."""
-    path = folder / f"{scale.name}.json"
-    made = json.loads(path.read_text(encoding="utf-8"))["made_with"] if path.exists() else []
-    return ", ".join(f"{one['device']}, {one['machine']}" for one in made) or "-"
-
-
-def provenance(root: Path, places: Iterable[str], command: str) -> str:
-    """The command that made the figures and the devices and versions they were made with, as JSON."""
-    found = {json.dumps(records.describe(root / name)["versions"], sort_keys=True) for name in places}
-    return json.dumps({"command": command, "made_with": [json.loads(one) for one in sorted(found)]}, indent=1)
+    made = [json.loads(one) for one in sorted(kept_with(folder, scale))]
+    return ", ".join(dict.fromkeys(f"{one['device']}, {one['machine']}" for one in made)) or "-"

@@ -139,6 +139,10 @@ def trajectory(
             w = (1 - strength * lr / learning_rates[0]) * (w + update)
         elif regularizer == "wd-lr":
             w = w + update - lr * strength * w
+        elif regularizer == "proximal-group-lasso" and kind == "kernel":
+            stepped = w + update
+            norm = np.sqrt(np.sum(stepped**2, axis=-2, keepdims=True)) + 0 * w
+            w = stepped * np.maximum(0, 1 - quotient(lr * strength + 0 * w, norm))
         else:
             w = w + update
         out.append(w)

@@ -171,7 +171,7 @@ def test_a_figure_and_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[st
     found = accuracies({("filters-globally", share, 1): 90 * (1 - share) for share in curve.shares})
     batra2024.ENTRIES["figure2"].show(found, tmp_path)
     assert "82.7 ± 0.2" in capsys.readouterr().out
-    assert (tmp_path / "figures/figure2.png").stat().st_size > 10_000
+    assert (tmp_path / "figures/batra2024/figure2.png").stat().st_size > 10_000
     with pytest.raises(InvalidInput, match="out must hold all prunings by magnitude"):
         batra2024.ENTRIES["figure1"].show(found, tmp_path)
 

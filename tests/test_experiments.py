@@ -119,6 +119,18 @@ def test_csv_and_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.values(BASE, "layer_dead"), [[1.5, np.nan]] * 3)
 
 
+def test_what_was_kept_stays_beside_what_is_new() -> None:
+    places = [studies.place(cell) for cell in EMBEDDED.cells(BASE)]
+    kept = Measured(
+        EMBEDDED, {places[0]: run_of(1), places[1]: run_of(2), "gone": run_of(3)}, {"a": [{"x": 1}], "b": []}
+    )
+    new = Measured(EMBEDDED, {places[1]: run_of(5), places[2]: run_of(6)}, {"a": [], "b": [{"x": 2}]})
+    both = measured.united(kept, new, EMBEDDED.cells(BASE))
+    np.testing.assert_array_equal(both.values(BASE, "sparsity_scale"), [1, 5, 6])
+    assert "gone" not in both.rows, "no entry trains it any more"
+    assert both.findings == {"a": [{"x": 1}], "b": [{"x": 2}]}
+
+
 def test_pruned_weights_against_counting() -> None:
     rng = np.random.default_rng(0)
     kernels = [(5, 5, 1, 3), (3, 3, 3, 4), (3, 3, 4, 2)]
@@ -253,12 +265,16 @@ def test_an_entry_from_training_to_table_and_figure(
     monkeypatch.setitem(SCALES, "tiny", tiny())
     first, second = replace(BASE, batch=160), replace(BASE, batch=160, strength=0.0)
     entry = drawn(
-        "pair", "A pair", lambda found, root: evolution(found, root, [first], -2), scales.trainings((first, second))
+        "mehta2019",
+        "pair",
+        "A pair",
+        lambda found, root: evolution(found, root, [first], -2),
+        scales.trainings((first, second)),
     )
     monkeypatch.setattr(command, "PAPERS", {"mehta2019": {"pair": entry}})
     again = ["mehta2019", "pair", "--scale", "tiny", "--out", str(tmp_path)]
     assert command.main(again) == 0
-    assert (tmp_path / "tiny/figures/pair.png").stat().st_size > 10_000
+    assert (tmp_path / "tiny/figures/mehta2019/pair.png").stat().st_size > 10_000
     found = measured.from_records(tiny(), tmp_path / "tiny", cells([entry], tiny()))
     assert len(found.rows) == 4
     runs = found.runs(first)
@@ -279,10 +295,10 @@ def test_an_entry_from_training_to_table_and_figure(
     both = {"broken": Entry("broken", "Broken", broken, entry.cells), "pair": entry}
     monkeypatch.setattr(command, "PAPERS", {"mehta2019": both})
     monkeypatch.setattr(command, "RULES", {"M19-01": mehta2019_claims.RULES["M19-01"]})
-    (tmp_path / "tiny/figures/pair.png").unlink()
+    (tmp_path / "tiny/figures/mehta2019/pair.png").unlink()
     assert command.main(["all", "--scale", "tiny", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "experiments: mehta2019 broken: no ink"
-    assert (tmp_path / "tiny/figures/pair.png").exists(), "the entries behind a broken one go on"
+    assert (tmp_path / "tiny/figures/mehta2019/pair.png").exists(), "the entries behind a broken one go on"
     assert len(measured.from_csv(tiny(), tmp_path / "measured").rows) == 4
     assert (tmp_path / "claims.md").read_text() == claims_table.page(command.judged(None, tmp_path))
     assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -78,7 +78,7 @@ def of_curve(name: str, curve: Curve) -> Entry:
         rows = [[f"{share:.3g}", *(said(one[k]) for one in figures)] for k, share in enumerate(curve.shares)]
         header = [curve.method, "pruned (%)", "accuracy before (%)", "at once", published.label, own.label]
         _print(name, curve.title, measured, header, rows)
-        save(pictures.accuracy(measured, published, own, curve.printed), root, name, curve.title)
+        save(pictures.accuracy(measured, published, own, curve.printed), root, "batra2024", name, curve.title)
 
     def follow(scale: Scale, root: Path) -> None:
         wanted = [one for tuning in PROTOCOLS for one in pruned(small(scale), curve.method, curve.shares, tuning)]
@@ -176,7 +176,7 @@ def _joint(network: str) -> Entry:
             ]
         header = ["pruned", "parameters removed (%)", "convolutions pruned (%)", "error at once (%)", "fine-tuned (%)"]
         _print(name, title, measured, header, rows)
-        save(pictures.tradeoff(measured, lines), root, name, title)
+        save(pictures.tradeoff(measured, lines), root, "batra2024", name, title)
 
     def follow(scale: Scale, root: Path) -> None:
         prunings.make(compared(network, scale), root)

@@ -68,7 +68,7 @@ def _evolution(name: str, title: str, settings: Sequence[Setting], layer: int) -
     def draw(measured: Measured, root: Path) -> Figure:
         return pictures.evolution(measured, root, settings, layer)
 
-    return drawn(name, title, draw, trainings(settings))
+    return drawn("mehta2019", name, title, draw, trainings(settings))
 
 
 def _universality(name: str, title: str, settings: Sequence[tuple[str, Setting]]) -> Entry:
@@ -76,7 +76,7 @@ def _universality(name: str, title: str, settings: Sequence[tuple[str, Setting]]
         del root
         return pictures.universality(measured, settings, layers=4)
 
-    return drawn(name, title, draw, trainings(setting for _, setting in settings))
+    return drawn("mehta2019", name, title, draw, trainings(setting for _, setting in settings))
 
 
 def _weak_and_strong(dataset: str) -> list[tuple[str, Setting]]:
@@ -109,7 +109,7 @@ def _single_weights(name: str, title: str) -> Entry:
 
     def show(measured: Measured, root: Path) -> None:
         del measured
-        save(pictures_of_decay.draw("decay", root / DECAY), root, name, title)
+        save(pictures_of_decay.draw("decay", root / DECAY), root, "mehta2019", name, title)
 
     return Entry(name, title, show, follow=simulate, findings=(SINGLE_WEIGHTS,))
 

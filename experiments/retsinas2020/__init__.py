@@ -128,7 +128,9 @@ def _drawn(name: str) -> Entry:
         del root
         return draw(measured, {one: [cells_of(measured.scale, each) for each in own] for one, own in lines.items()})
 
-    return _followed(drawn(name, title, figure, _cells([each for own in lines.values() for each in own])))
+    return _followed(
+        drawn("retsinas2020", name, title, figure, _cells([each for own in lines.values() for each in own]))
+    )
 
 
 ENTRIES = {**{name: _tabulated(name) for name in TABLES}, **{name: _drawn(name) for name in FIGURES}}

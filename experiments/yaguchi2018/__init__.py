@@ -249,16 +249,9 @@ def _followed(
     found: following.Findings,
 ) -> Entry:
     def show(measured: Measured, root: Path) -> None:
-        save(draw(measured, root), root, f"yaguchi2018-{name}", title)
+        save(draw(measured, root), root, "yaguchi2018", name, title)
 
     return Entry(name, title, show, cells, follow, (found,))
-
-
-def _plain(
-    name: str, title: str, draw: Callable[[Measured, Path], Figure], cells: Callable[[Scale], Sequence[Cell]]
-) -> Entry:
-    entry = drawn(f"yaguchi2018-{name}", title, draw, cells)
-    return Entry(name, title, entry.show, cells)
 
 
 def _single_weights() -> Entry:
@@ -271,7 +264,7 @@ def _single_weights() -> Entry:
 
     def show(measured: Measured, root: Path) -> None:
         del measured
-        save(pictures_of_decay.draw("oscillation", root / DECAY), root, "yaguchi2018-figure4", title)
+        save(pictures_of_decay.draw("oscillation", root / DECAY), root, "yaguchi2018", "figure4", title)
 
     return Entry("figure4", title, show, follow=follow, findings=(SINGLE_WEIGHTS, WEIGHTS))
 
@@ -290,14 +283,15 @@ def _watch(scale: Scale, root: Path) -> None:
 
 
 FIGURES = [
-    _plain(
+    drawn(
+        "yaguchi2018",
         "figure1",
         "Norms of weight vectors over training, Adam and momentum SGD (figures 1 and 2)",
         pictures.trajectories,
         lambda scale: [cell for name in ("adam", "sgd") for cell in made.of(scale).followed(name)],
     ),
     _single_weights(),
-    _plain("figure5", "Norms by the slope of leaky ReLU", pictures.by_slope, _of_study(made.slopes)),
+    drawn("yaguchi2018", "figure5", "Norms by the slope of leaky ReLU", pictures.by_slope, _of_study(made.slopes)),
     _followed(
         "figure6",
         "Activation rate and norm of the first layer's dying filters",

@@ -56,7 +56,7 @@ def trajectories(measured: Measured, root: Path) -> Figure:
         every = -(-norms.shape[1] // SHOWN)
         axes.plot(found["steps"], norms[:, ::every], color=color, linewidth=0.6, alpha=0.4, rasterized=True)
         dead = 100 * np.mean(norms[-1] < cell.run.thresholds.norm)
-        axes.set(title=f"{name}: {dead:.0f} % of {norms.shape[1]} units below the line", xlabel="step")
+        axes.set(title=f"{name}: {dead:.0f} % of {norms.shape[1]} units dead", xlabel="step")
         _logarithmic(axes, cell.run.thresholds.norm)
         axes.set_ylim(SMALLEST / 2, 10)
     figure.axes[0].set_ylabel("norm of incoming weights")
