@@ -258,7 +258,6 @@ def tiny() -> Scale:
     )
 
 
-@pytest.mark.xdist_group("training")
 def test_an_entry_from_training_to_table_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

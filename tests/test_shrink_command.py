@@ -40,7 +40,8 @@ def run(folder: Path, model: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("model", "borders", "left"), [("mlp", "keep", 4), ("basicnet", "keep", 6), ("basicnet", "map", 3)]
+    ("model", "borders", "left"),
+    [("mlp", "keep", 4), pytest.param("basicnet", "keep", 6, marks=pytest.mark.slow), ("basicnet", "map", 3)],
 )
 def test_round_trip(model: str, borders: str, left: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = run(tmp_path, model), tmp_path / "small"

@@ -23,8 +23,6 @@ from jaxsparse.grid import Cell, checkpoint, streaming
 from jaxsparse.losses import evaluate
 from jaxsparse.train import make_train, network
 
-pytestmark = pytest.mark.xdist_group("training")
-
 RUN = Run(widths=(9,), optimizer="adam", regularizer="l2", epochs=2, batch=200, measure_every=2)
 HYPER = Hyper(1e-2, 1e-2, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})
 

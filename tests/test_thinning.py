@@ -28,7 +28,6 @@ RUN = Run(
     thresholds=Thresholds(scale=0.5),
 )
 """Under strong L2 units go below this threshold within seconds."""
-pytestmark = pytest.mark.xdist_group("training")
 
 
 def cell(**settings: Any) -> Cell:
