@@ -81,6 +81,34 @@ def assert_close(actual: Any, desired: Any, relative: float) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=relative * max(np.abs(b).max(), 1e-30))
 
 
+# ---------------------------------------------------------------------------------------------------------- product
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 4), (6, 4, 9), (5, 7, 7), (1, 3, 1)])
+def test_product_and_gradients_equal_those_of_numpy(shape: tuple[int, int, int]) -> None:
+    rows, inputs, outputs = shape
+    with jax.enable_x64(True):
+        x, kernel, weight = draw(1, rows, inputs), draw(2, inputs, outputs), np.asarray(draw(3, rows, outputs))
+        expected = (x @ kernel, weight @ np.asarray(kernel).T, np.asarray(x).T @ weight)
+        assert_close(with_gradients(layers.product, x, kernel), expected, 1e-14)
+
+
+def test_kernel_gradient_of_few_outputs_has_them_as_rows() -> None:
+    """XLA would turn the product round again, into one with ten columns, which takes twice as long."""
+    x, kernel = jax.ShapeDtypeStruct((64, 300), jnp.float32), jax.ShapeDtypeStruct((300, 10), jnp.float32)
+    gradient = jax.grad(lambda x, kernel: jnp.square(layers.product(x, kernel)).sum(), 1)
+    text = jax.jit(gradient).lower(x, kernel).compile().as_text()
+    results = [line.split(" = ")[1].split("{")[0] for line in text.splitlines() if " dot(" in line]
+    assert "f32[10,300]" in results
+    assert "f32[300,10]" not in results
+
+
+def test_product_passes_on_what_is_no_matrix() -> None:
+    x, kernel = draw(1, 2, 3, 4), draw(2, 4, 5)
+    numbers = (((2,), (0,)), ((), ()))
+    assert_close(layers.product(x, kernel, numbers), lax.dot_general(x, kernel, numbers), 0)
+
+
 # ------------------------------------------------------------------------------------------------------ convolution
 
 compiled = jax.jit(layers.convolution)

@@ -1,7 +1,7 @@
-"""Convolution, batch normalisation, activation functions and max-pooling, written so that they are fast on a CPU too.
+"""Convolution, dense layers, batch normalisation, activation functions and max-pooling, fast on a CPU too.
 
 Accelerators run `jax.lax` convolutions and their standard gradients well, and there `convolution` is just that. On a
-CPU four things are worth knowing.
+CPU five things are worth knowing.
 
 **Layout.** XLA:CPU has a fast kernel for one layout only: images [N, H, W, C], kernel [KH, KW, C, D], result
 [N, H, W, D], in HLO's letters `b01f_01io->b01f`. A pass rewrites other layouts to this one, but in the entry
@@ -20,12 +20,16 @@ convolution's output and recomputes the rest.
 
 **Windows.** Max-pooling as the maximum of four strided slices beats a window reduction and its scatter gradient.
 
+**Narrow products.** A product [C, N] x [N, D] with few columns D, such as the gradient of a classifier's kernel, fills
+no vector registers. `product` computes its transpose, [D, N] x [N, C]; XLA would turn it round again but for a barrier.
+
 Shapes are written as suffixes: N images, H rows, W columns, C channels in, D channels out; KH and KW kernel size.
 """
 
 from jaxsparse.layers.activations import ACTIVATIONS, Activation, Rectifier, activation
 from jaxsparse.layers.convolution import Conv, convolution
 from jaxsparse.layers.dropout import dropout
+from jaxsparse.layers.linear import Linear, product
 from jaxsparse.layers.normalisation import RELU, BatchNorm
 from jaxsparse.layers.pooling import max_pool
 
@@ -35,9 +39,11 @@ __all__ = [
     "Activation",
     "BatchNorm",
     "Conv",
+    "Linear",
     "Rectifier",
     "activation",
     "convolution",
     "dropout",
     "max_pool",
+    "product",
 ]

@@ -83,12 +83,12 @@ def _rectified_backward(
         g = _rectify(maximum, slope, g)
         masks = first_maximum(corners, maximum)
         x_chosen = sum(jnp.where(mask, corner, 0) for mask, corner in zip(masks, window_corners(x), strict=True))
-        g, product = lax.optimization_barrier((g, g * (x_chosen - mean[channels]) * inverse[channels]))
-        dscale, dbias = product.sum(axes), g.sum(axes)
+        g, product = lax.optimization_barrier((g, g * (x_chosen - mean[channels])))
+        dscale, dbias = product.sum(axes) * inverse, g.sum(axes)
         g = spread_corners([jnp.where(mask, g, 0) for mask in masks], x.shape)
     else:
         g = _rectify(z, slope, g)
-        dscale, dbias = (g * (x - mean[channels]) * inverse[channels]).sum(axes), g.sum(axes)
+        dscale, dbias = (g * (x - mean[channels])).sum(axes) * inverse, g.sum(axes)
     count = x.size // x.shape[-1]
     normalised = (x - mean[channels]) * inverse[channels]
     dx = (scale * inverse)[channels] * (g - (dbias / count)[channels] - normalised * (dscale / count)[channels])

@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 
 from jaxsparse.config import require
-from jaxsparse.layers import RELU, Conv, max_pool
+from jaxsparse.layers import RELU, Conv, Linear, max_pool
 from jaxsparse.models.block import LARGE, Options, classifier, plain_convolution, xavier
 
 POOLED = (1, 2, 5)
@@ -62,7 +62,7 @@ class AlexNet(nnx.Module):
         self.convolutions = nnx.List[Conv](convolutions)
         side = [self._side(length) for length in shape[:2]]
         dense = (side[0] * side[1] * widths[-1], *(self.HEAD if head is None else head))
-        self.hidden = nnx.List[nnx.Linear]([classifier(a, b, **options) for a, b in pairwise(dense)])
+        self.hidden = nnx.List[Linear]([classifier(a, b, **options) for a, b in pairwise(dense)])
         self.head = classifier(dense[-1], classes, **options)
 
     def _side(self, length: int) -> int:

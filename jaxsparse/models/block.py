@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn.initializers import constant, variance_scaling
 
-from jaxsparse.layers import RELU, Activation, BatchNorm, Conv, max_pool
+from jaxsparse.layers import RELU, Activation, BatchNorm, Conv, Linear, max_pool
 
 LARGE = 64
 """Images whose sides are all longer are treated as those of ImageNet where the convolutions end."""
@@ -84,7 +84,7 @@ class Block(nnx.Module):
 
     def __init__(
         self,
-        linear: nnx.Linear | Conv,
+        linear: Linear | Conv,
         features: int,
         *,
         pool: bool = False,
@@ -105,7 +105,7 @@ class Block(nnx.Module):
 def dense(inputs: int, features: int, **options: Unpack[Options]) -> Block:
     """Block of a fully connected layer: `[n, inputs]` to `[n, features]`."""
     bias = not options.get("batch_norm", True)
-    linear = nnx.Linear(inputs, features, use_bias=bias, kernel_init=_kernel_init(options), rngs=options["rngs"])
+    linear = Linear(inputs, features, use_bias=bias, kernel_init=_kernel_init(options), rngs=options["rngs"])
     return Block(linear, features, **options)
 
 
@@ -130,6 +130,6 @@ def convolution(
     return Block(linear, features, pool=pool, **options)
 
 
-def classifier(inputs: int, classes: int, **options: Unpack[Options]) -> nnx.Linear:
+def classifier(inputs: int, classes: int, **options: Unpack[Options]) -> Linear:
     """The last layer: logits with a bias."""
-    return nnx.Linear(inputs, classes, kernel_init=_kernel_init(options), rngs=options["rngs"])
+    return Linear(inputs, classes, kernel_init=_kernel_init(options), rngs=options["rngs"])

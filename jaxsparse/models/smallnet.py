@@ -19,7 +19,7 @@ import jax
 from flax import nnx
 
 from jaxsparse.config import require
-from jaxsparse.layers import RELU, Conv, max_pool
+from jaxsparse.layers import RELU, Conv, Linear, max_pool
 from jaxsparse.models.block import Options, classifier, plain_convolution
 
 POOLED = (2, 4)
@@ -59,7 +59,7 @@ class BatraNet(nnx.Module):
         channels = (shape[-1], *widths)
         self.convolutions = nnx.List[Conv]([plain_convolution(a, b, **options) for a, b in pairwise(channels)])
         sizes = (_features(shape, channels), *(self.head_of(shape, classes) if head is None else head))
-        self.hidden = nnx.List[nnx.Linear]([classifier(a, b, **options) for a, b in pairwise(sizes)])
+        self.hidden = nnx.List[Linear]([classifier(a, b, **options) for a, b in pairwise(sizes)])
         self.head = classifier(sizes[-1], classes, **options)
 
     @staticmethod
