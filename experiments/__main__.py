@@ -87,8 +87,8 @@ class Claims:
 
 @dataclass(frozen=True)
 class Keep:
-    """Write the figures of all trainings of a scale as CSV, which `claims` reads; what was kept before stays where the
-    folder has no newer figures."""
+    """Write the figures of all trainings of a scale as CSV, which `claims` reads; what was kept of other trainings
+    stays."""
 
     scale: str = "embedded"
     out: Path = Path("runs/experiments")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.measured import Findings, Measured
+from experiments.findings import Findings
+from experiments.measured import Measured
 from experiments.scales import Scale
 from experiments.studies import place
 from jaxsparse import records

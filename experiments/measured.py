@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.findings import Findings
 from experiments.papers import Setting
 from experiments.rows import COLUMNS, LISTS, NUMBERS, row
 from experiments.scales import Scale
@@ -27,17 +28,6 @@ from jaxsparse.grid import Cell
 
 class NotRun(Exception):
     """A training that is needed is not there."""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Figures that are not those of one training; kept as `SCALE-NAME.csv`."""
-
-    name: str
-    columns: tuple[str, ...]
-    """numbers, and names that are no numbers"""
-    read: Callable[[Path], Sequence[Mapping[str, Any]]]
-    """from the folder of all trainings; nothing where nothing was found yet"""
 
 
 @dataclass(frozen=True)
@@ -134,10 +124,22 @@ def from_csv(scale: Scale, folder: Path, findings: Iterable[Findings] = ()) -> M
 
 
 def united(kept: Measured, new: Measured, cells: Iterable[Cell]) -> Measured:
-    """What was kept of these cells, with what is new in its place or beside it."""
+    """What was kept of these cells, with what is new in its place or beside it.
+
+    Findings that name a training's `place` follow it; others are about all of them, and new ones replace those kept.
+    """
     places = {place(cell) for cell in cells}
     rows = {name: row for name, row in kept.rows.items() if name in places} | new.rows
-    return Measured(new.scale, rows, {name: found or kept.findings[name] for name, found in new.findings.items()})
+    found = {name: _joined(kept.findings[name], rows, places) for name, rows in new.findings.items()}
+    return Measured(new.scale, rows, found)
+
+
+def _joined(
+    kept: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], places: set[str]
+) -> list[Mapping[str, Any]]:
+    """New findings, and kept ones of trainings that there is nothing new of."""
+    fresh = {row.get("place") for row in new}
+    return [*new, *(row for row in kept if row.get("place") not in fresh and row.get("place") in {None, *places})]
 
 
 def made_with(root: Path, places: Iterable[str]) -> set[str]:

@@ -16,11 +16,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 from flax import nnx
 
-from experiments.measured import Findings, Measured, NotRun
+from experiments.findings import Findings, read_rows, write_rows
+from experiments.measured import Measured, NotRun
 from experiments.studies import place
 from jaxsparse import data, export, models, pruning, records, sparsity, trees
 from jaxsparse.config import Run
@@ -157,7 +156,7 @@ def make(wanted: Sequence[Pruning], root: Path) -> None:
 
     Whichever device one is made on, the numbers are the same: each runs a program of its own.
     """
-    made = {name: rows_of(root / name) for name in dict.fromkeys(place(one.cell) for one in wanted)}
+    made = {name: read_rows(root / name / FILE) for name in dict.fromkeys(place(one.cell) for one in wanted)}
     well = {name for name in made if records.describe(root / name)["status"] == "done"}
     done = {name_of(row) for rows in made.values() for row in rows}
     missing = [one for one in {one.name: one for one in wanted}.values() if one.name not in done]
@@ -179,26 +178,13 @@ def make(wanted: Sequence[Pruning], root: Path) -> None:
             row = future.result()
             rows = made[row["place"]]
             rows.append(row)
-            records.write_bytes(root / row["place"] / FILE, parquet(rows))
+            write_rows(root / row["place"] / FILE, rows)
             if number % 20 == 0 or number == len(missing):
                 print(f"{number} of {len(missing)} prunings", file=sys.stderr)
 
 
-def parquet(rows: list[dict[str, Any]]) -> bytes:
-    """Rows as the bytes of a file."""
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue().to_pybytes()
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """The prunings of a network."""
-    path = folder / FILE
-    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else []
-
-
 def _every_row(root: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted(root.glob(f"*/*/{FILE}")) for row in rows_of(path.parent)]
+    return [row for path in sorted(root.glob(f"*/*/{FILE}")) for row in read_rows(path)]
 
 
 PRUNINGS = Findings("prunings", COLUMNS, _every_row)

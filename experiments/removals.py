@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import pyarrow.parquet
 from flax import nnx
 
-from experiments.measured import Findings, Measured
-from experiments.prunings import Pruning, methods, name_of, parquet
+from experiments.findings import Findings, read_rows, write_rows
+from experiments.measured import Measured
+from experiments.prunings import Pruning, methods, name_of
 from experiments.studies import place
 from jaxsparse import data, export, pruning, records
 from jaxsparse.shrinking import shrink
@@ -75,21 +75,16 @@ def _row(wanted: Pruning, root: Path) -> dict[str, Any]:
 
 def make(wanted: Sequence[Pruning], root: Path) -> None:
     """Removes and measures what has not been, one after another, so that nothing else runs while time is taken."""
-    rows = _rows(root)
+    rows = read_rows(root / FILE)
     done = {name_of(row) for row in rows}
     for one in wanted:
         if one.name in done or records.describe(root / place(one.cell))["status"] != "done":
             continue
         rows.append(_row(one, root))
-        records.write_bytes(root / FILE, parquet(rows))
+        write_rows(root / FILE, rows)
 
 
-def _rows(root: Path) -> list[dict[str, Any]]:
-    path = root / FILE
-    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else []
-
-
-REMOVALS = Findings("removals", COLUMNS, _rows)
+REMOVALS = Findings("removals", COLUMNS, lambda root: read_rows(root / FILE))
 
 
 def changes(measured: Measured, wanted: Pruning) -> list[str]:

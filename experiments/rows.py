@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet
 from flax import nnx
 
+from experiments.findings import read_rows, write_rows
 from jaxsparse import data, export, layers, models, records, selectivity
 from jaxsparse.config import Thresholds
 
@@ -20,6 +20,8 @@ LOOSE = Thresholds(scale=1e-2, activation=1e-4)
 """The second pair of thresholds of Mehta et al. 2019, section 2.1."""
 NORM_THRESHOLDS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SELECTIVITY = "selectivity.parquet"
+ACTIVITY = ("universality", "active")
+"""Columns of `SELECTIVITY`, numbers for the units of a layer."""
 
 NUMBERS = (
     *("epochs", "steps", "train_loss", "test_loss", "test_error", "test_error_silenced"),
@@ -59,18 +61,13 @@ def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
         dataset = _opened(run.data)
         observe = _observe_on_device if dataset.description.fits else _observe
         found = observe(graph, state, dataset, models.features_of(run.model), models.activation_of(run))
-        table = pa.table(
-            {
-                "layer": list(found),
-                "universality": [np.asarray(layer.universality).tolist() for layer in found.values()],
-                "active": [np.asarray(layer.active).tolist() for layer in found.values()],
-            }
-        )
-        sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(table, sink)
-        records.write_bytes(path, sink.getvalue().to_pybytes())
-    read = pyarrow.parquet.read_table(path)
-    return {name: [np.asarray(values) for values in read[name].to_pylist()] for name in ("universality", "active")}
+        rows = [
+            {"layer": name, **{column: np.asarray(getattr(layer, column)).tolist() for column in ACTIVITY}}
+            for name, layer in found.items()
+        ]
+        write_rows(path, rows)
+    read = read_rows(path)
+    return {column: [np.asarray(layer[column]) for layer in read] for column in ACTIVITY}
 
 
 def _percent(masks: Iterable[np.ndarray]) -> list[float]:

@@ -62,12 +62,9 @@ def check_range(field: str, value: Any, allowed: Range) -> None:
     require(bool(np.all(np.isfinite(number) & allowed.contains(number))), field, value, allowed.text)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
 @dataclass(frozen=True)
-class CoupledL2:
-    """L2 penalty `strength / 2 * ||theta||^2`: adds `strength * theta` to the gradient.
-
-    This is `weight_decay` of `torch.optim.Adam`, `SGD` and the others (not of `AdamW`); Mehta et al. 2019, section 2.1.
+class Penalty:
+    """A term `strength * penalty(theta)` of what is minimised.
 
     Attributes:
       strength: lambda, finite and >= 0; a scalar.
@@ -81,6 +78,21 @@ class CoupledL2:
     def __post_init__(self) -> None:
         check_range("strength", self.strength, NON_NEGATIVE)
 
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CoupledL2(Penalty):
+    """L2 penalty `strength / 2 * ||theta||^2`: adds `strength * theta` to the gradient.
+
+    This is `weight_decay` of `torch.optim.Adam`, `SGD` and the others (not of `AdamW`); Mehta et al. 2019, section 2.1.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
     @property
     def name(self) -> str:
         return "l2"
@@ -90,9 +102,9 @@ class CoupledL2:
         return optax.add_decayed_weights(self.strength, mask)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class BatchNormL1:
+class BatchNormL1(Penalty):
     """L1 penalty on normalisation scales, `strength * ||gamma||_1`: adds `strength * sign(gamma)` to their gradients.
 
     Network slimming: Liu et al. 2017, section 3, equation 1, with the subgradient 0 at 0. Other kinds of parameters are
@@ -105,11 +117,6 @@ class BatchNormL1:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a scale.
     """
 
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
-
     @property
     def name(self) -> str:
         return "bn-l1"
@@ -119,9 +126,9 @@ class BatchNormL1:
         return _add_to(Kind.SCALE, lambda scale: self.strength * jnp.sign(scale), mask)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class GroupLasso:
+class GroupLasso(Penalty):
     """Penalty `strength * sum_g ||w_g||_2` on kernels: adds `strength * w_g / ||w_g||_2` to their gradients.
 
     A group is the incoming weights of one output unit: all axes of a kernel `[..., inputs, outputs]` but the last.
@@ -134,11 +141,6 @@ class GroupLasso:
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
-
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
 
     @property
     def name(self) -> str:
@@ -199,9 +201,9 @@ class DecoupledDecay:
         return _masked(_after_step(shrunk), mask)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class ProximalGroupLasso:
+class ProximalGroupLasso(Penalty):
     """The penalty of `GroupLasso` by its proximal operator: groups become exactly zero.
 
     After the step of the loss alone has made v_g of the group w_g, with the learning rate lr_t of the step,
@@ -219,11 +221,6 @@ class ProximalGroupLasso:
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
-
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import jaxsparse as js
 from experiments import batra2024, measured, papers, prunings, tables
 from experiments.batra2024 import claims as rules
 from experiments.batra2024 import implementation, trainings
+from experiments.findings import read_rows, write_rows
 from experiments.measured import Measured
 from experiments.prunings import PRUNINGS
 from experiments.scales import EMBEDDED, PAPER, Scale
@@ -45,14 +46,14 @@ def test_prunings_are_made_once_and_survive_a_kill(tmp_path: Path) -> None:
     wanted = [one for kind in kinds for one in trainings.pruned(cells, kind[0], [kind[1]], kind[2])]
     prunings.make(wanted, tmp_path)
     files = [tmp_path / place(cell) / prunings.FILE for cell in cells]
-    rows = {path: prunings.rows_of(path.parent) for path in files}
+    rows = {path: read_rows(path) for path in files}
     assert [len(found) for found in rows.values()] == [3, 3]
     before = [path.stat().st_mtime_ns for path in files]
     prunings.make(wanted, tmp_path)
     assert before == [path.stat().st_mtime_ns for path in files], "nothing was left to prune"
-    files[0].write_bytes(prunings.parquet(rows[files[0]][:1]))  # as if killed
+    write_rows(files[0], rows[files[0]][:1])  # as if killed
     prunings.make(wanted, tmp_path)
-    again = {prunings.name_of(row): row for row in prunings.rows_of(files[0].parent)}
+    again = {prunings.name_of(row): row for row in read_rows(files[0])}
     np.testing.assert_equal(again, {prunings.name_of(row): row for row in rows[files[0]]})
     found = Measured(EMBEDDED, {}, {PRUNINGS.name: PRUNINGS.read(tmp_path)})
     measured.to_csv(found, tmp_path, [PRUNINGS])

@@ -131,6 +131,17 @@ def test_what_was_kept_stays_beside_what_is_new() -> None:
     assert both.findings == {"a": [{"x": 1}], "b": [{"x": 2}]}
 
 
+def test_findings_about_a_training_follow_it() -> None:
+    places = [studies.place(cell) for cell in EMBEDDED.cells(BASE)]
+
+    def found(*pairs: tuple[str, int]) -> Measured:
+        return Measured(EMBEDDED, {}, {"a": [{"place": place, "x": x} for place, x in pairs]})
+
+    kept, new = found((places[0], 1), (places[0], 2), (places[1], 3), ("gone", 4)), found((places[1], 5))
+    both = measured.united(kept, new, EMBEDDED.cells(BASE))
+    assert sorted(row["x"] for row in both.findings["a"]) == [1, 2, 5]
+
+
 def test_pruned_weights_against_counting() -> None:
     rng = np.random.default_rng(0)
     kernels = [(5, 5, 1, 3), (3, 3, 3, 4), (3, 3, 4, 2)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.measured import Findings
+from experiments.findings import Findings
 from jaxsparse import pruning
 
 METHODS: tuple[Callable[..., Any], ...] = (pruning.magnitude, pruning.filters, pruning.hybrid, pruning.slimming)

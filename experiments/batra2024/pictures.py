@@ -70,22 +70,28 @@ def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, series: Series, label: str) 
     )
 
 
+def _level(
+    axes: Axes,
+    y: float,
+    text: str,
+    above: bool = True,
+    color: str = INK,
+    linestyle: str = "-",
+    linewidth: float = 0.8,
+) -> None:
+    """A horizontal line with a text at its right end."""
+    axes.axhline(y, color=color, linestyle=linestyle, linewidth=linewidth)
+    where, va = ("axes fraction", "data"), "bottom" if above else "top"
+    axes.annotate(text, (1, y), xycoords=where, ha="right", va=va, fontsize=7.5, color=color)
+
+
 def _draw_printed(axes: Axes, method: str) -> None:
     """What the paper prints of a method, as dotted lines."""
     rows = [row for row in papers.rows("batra2024_text") if row["method"].startswith(method)]
     for row in rows:
         value = float(row["value"])
         if row["metric"] == "accuracy":
-            axes.axhline(value, color=NEUTRAL, linestyle=":", linewidth=1)
-            axes.annotate(
-                f"paper: {value:g} %",
-                (1, value),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=7.5,
-                color=NEUTRAL,
-            )
+            _level(axes, value, f"paper: {value:g} %", color=NEUTRAL, linestyle=":", linewidth=1)
         elif row["metric"] == "sparsity":
             axes.axvline(value, color=NEUTRAL, linestyle=":", linewidth=1)
             axes.annotate(
@@ -118,15 +124,7 @@ def accuracy(measured: Measured, published: Series, own: Series, printed: str) -
     _draw(axes, x, tuned, published, published.label)
     (again,) = own.figures(measured, "accuracy")
     _draw(axes, x, again, own, own.label)
-    axes.axhline(before.mean(), color=INK, linewidth=0.8)
-    axes.annotate(
-        f"before pruning: {before.mean():.1f} %",
-        (1, before.mean()),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize=7.5,
-    )
+    _level(axes, before.mean(), f"before pruning: {before.mean():.1f} %")
     _draw_printed(axes, printed)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 104)
@@ -146,15 +144,7 @@ def tradeoff(measured: Measured, series: Sequence[Series]) -> Figure:
     figure = Figure(figsize=(8, 4.4))
     axes = figure.subplots()
     before = 100 - series[0].figures(measured, "accuracy_before").mean()
-    axes.axhline(before, color=INK, linewidth=0.8)
-    axes.annotate(
-        f"before pruning: {before:.1f} %",
-        (1, before),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="top",
-        fontsize=7.5,
-    )
+    _level(axes, before, f"before pruning: {before:.1f} %", above=False)
     for one in series:
         (accuracies,) = one.figures(measured, "accuracy")
         _draw(axes, one.parameters_left(measured), 100 - accuracies, one, one.label)

@@ -15,19 +15,18 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 from flax import nnx
 
 from experiments.claims import NotRun, Verdict, more, several
 from experiments.entries import Entry
-from experiments.measured import Findings, Measured
+from experiments.findings import Findings, read_rows, write_rows
+from experiments.measured import Measured
 from experiments.mehta2019 import BASE
 from experiments.rows import selectivities
 from experiments.scales import Scale, trainings
 from experiments.studies import place
 from experiments.tables import said, table
-from jaxsparse import data, export, pruning, records
+from jaxsparse import data, export, pruning
 from jaxsparse.config import Run
 from jaxsparse.grid import Cell
 from jaxsparse.losses import evaluate
@@ -45,15 +44,8 @@ KINDS = ("universal", "random")
 COLUMNS = ("filters", "seed", "pruned", "error", "error_pruned", "error_tuned")
 
 
-def _file(root: Path) -> Path:
-    return root / "universal-filters.parquet"
-
-
-def _read(root: Path) -> list[dict[str, Any]]:
-    return pyarrow.parquet.read_table(_file(root)).to_pylist() if _file(root).exists() else []
-
-
-FINDINGS = Findings("universal-filters", COLUMNS, _read)
+FILE = "universal-filters.parquet"
+FINDINGS = Findings("universal-filters", COLUMNS, lambda root: read_rows(root / FILE))
 
 
 def chosen(live: np.ndarray, scores: Sequence[np.ndarray], share: float = SHARE) -> np.ndarray:
@@ -78,7 +70,7 @@ def _tuning(cell: Cell) -> pruning.FineTuning:
 def _without(cell: Cell, folder: Path, kind: str) -> dict[str, Any]:
     """The row of a trained network whose universal filters, or as many at random, are removed."""
     model, dataset = export.load(folder), data.load(cell.run.data)
-    last = pyarrow.parquet.read_table(folder / "history.parquet").to_pylist()[-1]
+    last = read_rows(folder / "history.parquet")[-1]
     gammas = np.split(np.asarray(last["gamma"]), np.cumsum(last["layer_units"])[:-1])
     seen, random = selectivities(folder), np.random.default_rng(cell.seed)
     dead: dict[str, np.ndarray] = {}
@@ -110,11 +102,10 @@ def _without(cell: Cell, folder: Path, kind: str) -> dict[str, Any]:
 
 
 def _follow(scale: Scale, root: Path) -> None:
-    if not _file(root).exists():
-        found = [_without(cell, root / place(cell), kind) for kind in KINDS for cell in scale.cells(BASE)]
-        sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(pa.Table.from_pylist(found), sink)
-        records.write_bytes(_file(root), sink.getvalue().to_pybytes())
+    if not (root / FILE).exists():
+        write_rows(
+            root / FILE, [_without(cell, root / place(cell), kind) for kind in KINDS for cell in scale.cells(BASE)]
+        )
 
 
 def _columns(measured: Measured, kind: str) -> Mapping[str, np.ndarray]:

@@ -21,13 +21,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet
 from matplotlib.figure import Figure
 
 from experiments.entries import Entry, drawn, save
-from experiments.measured import Findings, Measured
+from experiments.findings import Findings, read_rows
+from experiments.measured import Measured
 from experiments.mehta2019 import pictures
 from experiments.papers import Setting
 from experiments.scales import Scale, trainings
@@ -89,13 +88,10 @@ DECAY = "decay"
 """Folder of `jaxsparse decay` among those of the trainings."""
 
 
-def _outcomes(root: Path) -> list[dict[str, Any]]:
-    path = root / DECAY / "decay-outcomes.parquet"
-    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else []
-
-
 SINGLE_WEIGHTS = Findings(
-    "decay", ("optimizer", "regularizer", "strength", "seed", "steps_to_0.001", "final", "amplitude"), _outcomes
+    "decay",
+    ("optimizer", "regularizer", "strength", "seed", "steps_to_0.001", "final", "amplitude"),
+    lambda root: read_rows(root / DECAY / "decay-outcomes.parquet"),
 )
 """Outcomes of single weights, as in `decay-outcomes.parquet` of `jaxsparse decay`; they have no scale."""
 

@@ -15,7 +15,8 @@ import pyarrow.parquet
 from flax import nnx
 
 import jaxsparse as js
-from experiments.measured import Findings, Measured
+from experiments.findings import Findings
+from experiments.measured import Measured
 from experiments.studies import place
 from jaxsparse import data, export, records, sparsity
 from jaxsparse.grid import Cell

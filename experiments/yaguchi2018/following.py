@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet
 
-from experiments.measured import Findings
+from experiments.findings import Findings, read_rows, write_rows
 from experiments.studies import place
 from jaxsparse import data, dynamics, export, models, records, sparsity, theory
 from jaxsparse.config import Run
@@ -183,10 +182,10 @@ def fall(cells: Sequence[Cell], root: Path) -> None:
     path = root / FOLDER / "falls.parquet"
     if not path.exists():
         found = [one for cell in cells for one in falls_of(cell, _kernels(cell))]
-        _keep(path, [one._asdict() for one in found], Fall._fields)
+        write_rows(path, [one._asdict() for one in found])
 
 
-FALLS = Findings("falls", Fall._fields, lambda root: _read(root / FOLDER / "falls.parquet"))
+FALLS = Findings("falls", Fall._fields, lambda root: read_rows(root / FOLDER / "falls.parquet"))
 
 
 # Filters of the first layer
@@ -245,10 +244,10 @@ def watch(adams: Sequence[Cell], descents: Sequence[Cell], root: Path) -> None:
     path = root / FOLDER / "filters.parquet"
     if not path.exists():
         found = [one for pair in zip(adams, descents, strict=True) for one in _filters_of(root, *pair)]
-        _keep(path, [one._asdict() for one in found], Filter._fields)
+        write_rows(path, [one._asdict() for one in found])
 
 
-FILTERS = Findings("filters", Filter._fields, lambda root: _read(root / FOLDER / "filters.parquet"))
+FILTERS = Findings("filters", Filter._fields, lambda root: read_rows(root / FOLDER / "filters.parquet"))
 
 
 # One weight
@@ -322,18 +321,7 @@ def weigh(root: Path) -> None:
             for case, found in _weights().items()
             for quantity, value in found.items()
         ]
-        _keep(path, rows, ("case", "quantity", "value"))
+        write_rows(path, rows)
 
 
-WEIGHTS = Findings("weights", ("case", "quantity", "value"), lambda root: _read(root / FOLDER / "weights.parquet"))
-
-
-def _keep(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    records.writable(path.parent)
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(pa.table({name: [row[name] for row in rows] for name in columns}), sink)
-    records.write_bytes(path, sink.getvalue().to_pybytes())
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else []
+WEIGHTS = Findings("weights", ("case", "quantity", "value"), lambda root: read_rows(root / FOLDER / "weights.parquet"))
