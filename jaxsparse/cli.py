@@ -93,7 +93,8 @@ class Settings:
     batch: int | None = None
     """images in a step [mlp: 64, others: 40]"""
     precision: str = "float32"
-    """of products and activations during training: float32 or bfloat16 (for accelerators)"""
+    """of products and activations during training: float32 or bfloat16 (for accelerators); float64 for everything, with
+    JAX_ENABLE_X64=true"""
     milestones: tuple[int, ...] | None = None
     """epochs after which the learning rate is multiplied by --factor [one, after 250/325 of the training]"""
     factor: float = 0.1

@@ -31,6 +31,8 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 PRECISIONS = ("float32", "bfloat16")
 """Of a training's products and activations."""
+DOUBLE = "float64"
+"""Of everything in a training, to tell rounding from other differences; where JAX has it (`JAX_ENABLE_X64=true`)."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Run:
     batch: int = 64
     """images in a step; the incomplete last batch of an epoch is left out"""
     precision: str = "float32"
-    """of products and activations during training: float32 or bfloat16; weights, statistics, optimizer state and
-    whatever is measured are float32"""
+    """of products and activations during training: float32 or bfloat16; weights, optimizer state and whatever is
+    measured are float32. Or float64 for all of it, where JAX has that: `JAX_ENABLE_X64=true`"""
     milestones: tuple[int, ...] = ()
     """epochs after which the learning rate is multiplied by `factor`"""
     factor: float = 0.5
@@ -144,7 +146,8 @@ class Run:
         require(self.batch >= 1, "batch", self.batch, "a whole number >= 1")
         divides = self.batch_norm_parts >= 1 and self.batch % self.batch_norm_parts == 0
         require(divides, "batch-norm-parts", self.batch_norm_parts, f"a divisor of the batch ({self.batch})")
-        require_choice("precision", self.precision, PRECISIONS)
+        known = (*PRECISIONS, DOUBLE) if jax.config.values["jax_enable_x64"] else PRECISIONS
+        require_choice("precision", self.precision, known)
         require(math.isfinite(self.factor) and 0 < self.factor <= 1, "factor", self.factor, "in (0, 1]")
         inside = all(0 < epoch < self.epochs for epoch in self.milestones)
         rising = list(self.milestones) == sorted(set(self.milestones))

@@ -90,11 +90,16 @@ class Training:
     place: Callable[[jax.Array], jax.Array] = lambda batch: batch
     """where the images of a batch `[batch, ..]` go, such as a part of them to each of several devices"""
 
+    @property
+    def _kept(self) -> jnp.dtype:
+        """Type of what is kept from step to step."""
+        return jnp.promote_types(self.run.precision, jnp.float32)
+
     def start(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and statistics of the untrained network. Each use of randomness has a key of its own: weights 0,
         order 1, flips 2, dropout 3."""
         _, params, stats = nnx.split(network(self.run, jax.random.fold_in(key, 0)), nnx.Param, ...)
-        return nnx.as_pure(params), nnx.as_pure(stats)
+        return jax.tree.map(lambda a: a.astype(self._kept), (nnx.as_pure(params), nnx.as_pure(stats)))
 
     def init(self, hyper: Hyper, params: Tree, stats: Tree) -> State:
         """State before the first step."""
@@ -178,7 +183,7 @@ class Training:
             weights = self._for_products(pruned.weights(params, bounds))
             model: Any = nnx.merge(self.graph, weights, state.stats, copy=True)
             logits: jax.Array = model(images.astype(self.run.precision), *dropping)
-            value = cross_entropy(logits.astype(jnp.float32), labels)
+            value = cross_entropy(logits.astype(self._kept), labels)
             total = value + pruned.loss(bounds, hyper.sparsity, hyper.sparsity_strength)
             return total, (value, nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
 

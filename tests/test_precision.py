@@ -28,18 +28,31 @@ PRODUCT = re.compile(r":(\w+)\[[\d,]*\] = (?:dot_general|conv_general_dilated)\[
 
 
 @pytest.mark.parametrize("model", ["mlp", "basicnet"])
-@pytest.mark.parametrize("kind", ["bfloat16", "float32"])
-def test_products_are_narrow_and_what_is_kept_is_not(model: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "products", "kept"),
+    [("bfloat16", "bf16", "float32"), ("float32", "f32", "float32"), ("float64", "f64", "float64")],
+)
+def test_products_are_narrow_and_what_is_kept_is_not(model: str, kind: str, products: str, kept: str) -> None:
+    with jax.enable_x64(kind == "float64"):
+        check_types(model, kind, products, kept)
+
+
+def check_types(model: str, kind: str, products: str, kept: str) -> None:
     training = make_train(replace(RUN, model=model, precision=kind))
     state = jax.eval_shape(lambda key: training.init(HYPER, *training.start(key)), jax.random.key(0))
     images = jax.ShapeDtypeStruct((400, 8, 8, 1), "float32")
     labels, number = jax.ShapeDtypeStruct((400,), "int32"), jax.ShapeDtypeStruct((), "int32")
     traced = jax.make_jaxpr(training.step, return_shape=True)(HYPER, jax.random.key(0), state, images, labels, number)
-    assert set(PRODUCT.findall(str(traced[0]))) == {"bf16" if kind == "bfloat16" else "f32"}
+    assert set(PRODUCT.findall(str(traced[0]))) == {products}
     after, loss = traced[1]
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, state)
     floats = [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    assert {leaf.dtype for leaf in (*floats, loss)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in (*floats, loss)} == {jnp.dtype(kept)}
+
+
+def test_float64_is_for_those_who_enable_it() -> None:
+    with pytest.raises(InvalidInput, match="precision must be one of float32 bfloat16, got 'float64'"):
+        replace(RUN, precision="float64")
 
 
 def test_trains_nearly_as_in_float32() -> None:
