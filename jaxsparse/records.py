@@ -151,9 +151,7 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(record: Record, folder: Path) -> Path:
     """Writes a record as `folder/name`, replacing one of the same name."""
-    final, partial = folder / record.name, folder / (record.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = _begun(folder / record.name)
     described = {
         "run": asdict(record.run),
         **record.settings,
@@ -177,13 +175,40 @@ def write(record: Record, folder: Path) -> Path:
     columns = {**{name: [value] * length for name, value in constant.items()}, **record.history}
     pyarrow.parquet.write_table(pa.table(columns), partial / "history.parquet", compression="zstd")
     save_file(dict(record.weights), partial / "weights.safetensors", {"model": record.run.model})
+    return _finished(partial)
+
+
+def packed(run: Path) -> dict[str, bytes]:
+    """The files of a run, to be sent to another machine."""
+    return {file.name: file.read_bytes() for file in run.iterdir()}
+
+
+def unpack(files: Mapping[str, bytes], run: Path) -> Path:
+    """Writes a run that was `packed` elsewhere, replacing one of the same name."""
+    partial = _begun(run)
+    for name, content in files.items():
+        (partial / Path(name).name).write_bytes(content)
+    return _finished(partial)
+
+
+def _begun(run: Path) -> Path:
+    """An empty folder beside that of a run, for what will become it."""
+    partial = run.with_name(run.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _finished(partial: Path) -> Path:
+    """Puts what was begun in its place, replacing what was there."""
     for file in partial.iterdir():
         _sync(file)
     _sync(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _sync(folder)
-    return final
+    run = partial.with_name(partial.name.removesuffix(PARTIAL))
+    shutil.rmtree(run, ignore_errors=True)
+    partial.rename(run)
+    _sync(run.parent)
+    return run
 
 
 def write_network(

@@ -59,6 +59,16 @@ def test_results_are_the_last_epochs(tmp_path: Path) -> None:
     assert table["test_error_top5"].to_pylist() == [None, None]  # as in records of older versions
 
 
+def test_a_run_travels(tmp_path: Path) -> None:
+    sent = records.write(record(), tmp_path / "there")
+    come = records.unpack(records.packed(sent), tmp_path / "here" / sent.name)
+    assert records.packed(come) == records.packed(sent)
+    assert records.finished(tmp_path / "here") == {sent.name: "done"}
+    assert records.unpack({"../escaped": b"1"}, come) == come
+    assert records.packed(come) == {"escaped": b"1"}, "replaced whole, and nothing beside it"
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [come.name]
+
+
 def test_rewriting_replaces(tmp_path: Path) -> None:
     records.write(record(status="failed"), tmp_path)
     records.write(record(error=7.0), tmp_path)

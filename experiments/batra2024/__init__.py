@@ -30,6 +30,7 @@ from experiments.batra2024.implementation import LINES
 from experiments.batra2024.pictures import Series
 from experiments.batra2024.trainings import (
     COMPARED,
+    COMPARISONS,
     CURVES,
     DEAD,
     DENSE,
@@ -41,7 +42,6 @@ from experiments.batra2024.trainings import (
     Curve,
     compared,
     controls,
-    methods_on,
     of,
     pruned,
     small,
@@ -133,23 +133,20 @@ def _dead_by_themselves(trained: Sequence[Sequence[Cell]]) -> list[Series]:
     names = [f"dead by Adam with L2 {cells[0].hyper.strength:g}" for cells in trained]
     return [
         Series(name, cells, "implicit", (DEAD,), "none", INK, marker, "")
-        for name, cells, marker in zip(names, trained, "^*p", strict=True)
+        for name, cells, marker in zip(names, trained, "^*p", strict=False)
     ]
 
 
 def _lines(network: str, scale: Scale) -> list[Series]:
     """Of the joint figure; the last ones are the points of what is dead by itself."""
-    dense, slimmed, *implicit = of(network, scale)
+    methods, (dense, slimmed, *implicit) = COMPARISONS[network].methods, of(network, scale)
     return [
-        *(
-            Series(LOOKS[one][0], dense, one, shares, "own", *LOOKS[one][1:])
-            for one, shares in methods_on(network).items()
-        ),
+        *(Series(LOOKS[one][0], dense, one, shares, "own", *LOOKS[one][1:]) for one, shares in methods.items()),
         Series(
             "network slimming (L1 on gamma)",
             slimmed,
             "slimming",
-            methods_on(network)["slimming"],
+            methods["slimming"],
             "own",
             "#009E73",
             "P",

@@ -7,8 +7,9 @@ channel of each filter. What is pruned is fine-tuned twice: by the paper's proto
 1e-6, masks applied after each epoch), which hardly moves a weight, and for 20 epochs as the training ended (`own`).
 
 BasicNet and the VGGs: the network to prune is trained by SGD with momentum and the weakest L2 of Mehta et al. 2019,
-which leaves no filter dead; that of network slimming by SGD with L1 on gamma, of the strength of Liu et al. 2017; those
-of implicit sparsity by Adam with L2 of three strengths. What is pruned is fine-tuned as the training ended.
+which leaves no filter of BasicNet dead; that of network slimming by SGD with L1 on gamma, of the strength of Liu et al.
+2017; those of implicit sparsity by Adam with L2 of three strengths (on the VGGs: one). What is pruned is fine-tuned as
+the training ended.
 
 Controls (Liu et al. 2019): the architecture that keeps half, or a quarter, of the filters of each layer, from scratch,
 for as many epochs as the network that was pruned, and for as many multiplications: epochs times the ratio of the two
@@ -77,16 +78,30 @@ COMPARED: Mapping[str, tuple[float, ...]] = {
 DENSE = Setting("BasicNet", "CIFAR10", "SGD", "L2", 1e-5, 40)
 SLIMMED = replace(DENSE, regularizer="L1 on gamma", strength=1e-4)
 IMPLICIT = tuple(replace(DENSE, optimizer="Adam", strength=strength) for strength in (1e-5, 1e-4, 1e-3))
-JOINT: Mapping[str, tuple[float, ...]] = {
-    **dict.fromkeys(("magnitude", "hybrid", "random"), (0.5, 0.8, 0.9, 0.95)),
-    **dict.fromkeys(("filters", "slimming", "random-filters"), (0.25, 0.5, 0.75, 0.875)),
-}
-"""Shares of the weights, of the weights of each filter, and of the filters."""
-FEWER: Mapping[str, tuple[float, ...]] = {
-    "magnitude": (0.5, 0.9),
-    **dict.fromkeys(("filters", "slimming", "random-filters"), (0.5, 0.75)),
-}
-"""On the VGGs, which take longer."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared on a network."""
+
+    methods: Mapping[str, tuple[float, ...]]
+    """with the shares: of the weights, of the weights of each filter, or of the filters"""
+    implicit: tuple[Setting, ...]
+
+
+ON_BASICNET = Comparison(
+    {
+        **dict.fromkeys(("magnitude", "hybrid", "random"), (0.5, 0.8, 0.9, 0.95)),
+        **dict.fromkeys(("filters", "slimming", "random-filters"), (0.25, 0.5, 0.75, 0.875)),
+    },
+    IMPLICIT,
+)
+ON_VGG = Comparison(
+    {"magnitude": (0.9,), **dict.fromkeys(("filters", "slimming", "random-filters"), (0.5,))}, IMPLICIT[1:2]
+)
+"""One point each: a VGG takes four times as long as BasicNet."""
+COMPARISONS: Mapping[str, Comparison] = {"BasicNet": ON_BASICNET, "VGG-16": ON_VGG, "VGG-19": ON_VGG}
+"""By network."""
 DEAD = 1e-3
 """|gamma| below which a filter is dead (Mehta et al. 2019)."""
 SHARES = (0.5, 0.75)
@@ -100,9 +115,10 @@ def small(scale: Scale, wider: int = 1) -> list[Cell]:
     return [replace(like, run=run, seed=seed) for seed in range(SEEDS[wider])]
 
 
-def of(network: str, scale: Scale, settings: Iterable[Setting] = (DENSE, SLIMMED, *IMPLICIT)) -> list[list[Cell]]:
-    """Trainings of a network: to prune, with L1 on gamma, and with each strength of Adam's L2."""
-    return [scale.cells(replace(setting, network=network)) for setting in settings]
+def of(network: str, scale: Scale) -> list[list[Cell]]:
+    """Trainings of a network, with its own batch: to prune, with L1 on gamma, and with each strength of Adam's L2."""
+    settings = [replace(setting, network=network) for setting in (DENSE, SLIMMED, *COMPARISONS[network].implicit)]
+    return [scale.cells(replace(setting, batch=phases(setting).batch)) for setting in settings]
 
 
 def pruned(cells: Sequence[Cell], method: str, shares: Iterable[float], tuning: str) -> list[Pruning]:
@@ -110,17 +126,12 @@ def pruned(cells: Sequence[Cell], method: str, shares: Iterable[float], tuning: 
     return [Pruning(cell, method, share, tuning) for share in shares for cell in cells]
 
 
-def methods_on(network: str) -> Mapping[str, tuple[float, ...]]:
-    """What a network is pruned by, with the shares."""
-    return FEWER if network.startswith("VGG") else JOINT
-
-
 def compared(network: str, scale: Scale) -> list[Pruning]:
     """Every method on one network."""
-    dense, slimmed, *implicit = of(network, scale)
+    methods, (dense, slimmed, *implicit) = COMPARISONS[network].methods, of(network, scale)
     return [
-        *[one for method, shares in methods_on(network).items() for one in pruned(dense, method, shares, "own")],
-        *pruned(slimmed, "slimming", methods_on(network)["slimming"], "own"),
+        *[one for method, shares in methods.items() for one in pruned(dense, method, shares, "own")],
+        *pruned(slimmed, "slimming", methods["slimming"], "own"),
         *[one for cells in implicit for one in pruned(cells, "implicit", (DEAD,), "none")],
     ]
 

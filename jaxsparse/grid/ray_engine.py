@@ -1,14 +1,16 @@
 """Cells over the machines of a Ray cluster (extra `ray`), a cell at a time on each accelerator, or core where none is.
 
-Results go through the same folder as without Ray, which all machines must see under the same path. A cell whose worker
-is lost is started again elsewhere; cells that are finished stay finished. The driver trains nothing itself.
+Finished cells travel through Ray's object store to the driver, which writes them where they would be without Ray: no
+disk need be shared, and each machine reads its own copy of the data. A cell whose worker is lost is started again
+elsewhere; cells that are finished stay finished. The driver trains nothing itself.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import jax
 import ray
 from ray import exceptions
 
-from jaxsparse import records
+from jaxsparse import data, records
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.devices import cores, keep_compiled
 from jaxsparse.grid.running import Progress, failure, train_here
@@ -35,11 +37,17 @@ def drive_from_the_processor() -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def _train_cell(cell: Cell, folder: Path, progress: Progress) -> Iterator[Progress]:
-    """In a worker: trains a cell into the folder and tells how it goes, without the weights."""
+def _train_cell(cell: Cell, folder: Path, progress: Progress) -> Iterator[tuple[Progress, Mapping[str, bytes]]]:
+    """In a worker: trains a cell and tells how it goes; in the end with the files of its record.
+
+    Trainings on streamed data leave checkpoints in the folder: where that is shared, another worker goes on from them.
+    """
     keep_compiled()
-    for step in train_here([cell], folder, progress):
-        yield replace(step, ended=tuple(replace(end, weights={}) for end in step.ended))
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) if data.describe(cell.run.data).fits else folder
+        for step in train_here([cell], place, progress):
+            files = records.packed(place / cell.name) if step.ended else {}
+            yield replace(step, ended=tuple(replace(end, weights={}) for end in step.ended)), files
 
 
 def _needed() -> dict[str, Any]:
@@ -57,7 +65,7 @@ def train_on_cluster(
 
     Args:
       cells: that are not in the folder yet.
-      folder: on a disk that all machines share.
+      folder: where the driver writes finished cells.
       progress: so far.
       address: of the cluster; where none is given, one is started on this machine, with a worker a core or accelerator.
     """
@@ -78,8 +86,10 @@ def train_on_cluster(
             (told,), _ = ray.wait(list(left), num_returns=1, fetch_local=False)
             cell, ended = left[told], ()
             try:
-                step: Progress = ray.get(next(told))
+                step, files = ray.get(next(told))
                 shares[cell.name], ended = step.share, step.ended
+                if files:
+                    records.unpack(files, folder / cell.name)
             except StopIteration:
                 del left[told]
                 shares.pop(cell.name, None)

@@ -21,7 +21,7 @@ class Where:
     """Of the cells of a grid."""
 
     engine: str = "here"
-    """here (all devices of this machine) or ray (all machines of a Ray cluster, which see --out under the same path)"""
+    """here (all devices of this machine) or ray (all machines of a Ray cluster; the results come to this one)"""
     address: str | None = None
     """of the Ray cluster [one is started on this machine]"""
     packing: str | None = None
