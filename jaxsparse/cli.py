@@ -14,14 +14,14 @@ import shlex
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from jaxsparse import bench, data, decay, export, grid, models, records, report, smaller, sparsity
-from jaxsparse.config import InvalidInput, Run, Thresholds, require, require_choice
+from jaxsparse import data, decay, export, grid, models, records, report, smaller, sparsity
+from jaxsparse.bench import command as bench_command
+from jaxsparse.config import InvalidInput, Run, Thresholds, require
 from jaxsparse.data import command as data_command
-from jaxsparse.data import noise
 from jaxsparse.export import command as export_command
 from jaxsparse.pruning import command as prune_command
 from jaxsparse.report import live
@@ -273,42 +273,6 @@ class Results:
     """one row per cell as CSV instead of the table"""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Time what the project runs: the training step of a grid (step), how much of a grid is steps (grid), the step on 1
-    to 8 devices (scale), the simulator of single weights (decay), a network before and after half of its units are
-    removed (shrink); or see which units die in bfloat16 (precision)."""
-
-    what: Annotated[str, tyro.conf.Positional] = "step"
-    """step, grid, scale, decay, shrink or precision. Of the flags, --rounds (in precision: networks) and --json are for
-    all; decay takes --against besides, precision --model, the others the sizes of the network"""
-    model: str = "mlp"
-    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet; --against
-    torch has the first two"""
-    width: float = 1.0
-    """multiplies the network's own widths"""
-    image: str | None = None
-    """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, others: 32x32x3]"""
-    batch: int = 64
-    """images in a step"""
-    images: int = noise.TRAIN_SIZE
-    """step: random images, all on the device; 50000 are CIFAR's"""
-    precision: str = "float32"
-    """step, grid, scale: float32 or bfloat16"""
-    cells: int | None = None
-    """step, grid: networks trained side by side [step: one a device, a CPU's core is one; grid: four a device]"""
-    packing: str | None = None
-    """step: of more cells than devices, see grid --help"""
-    rounds: int = 7
-    """measurements, of which the median counts"""
-    against: str | None = None
-    """step, decay: time an equivalent PyTorch loop (torch) in the same run, alternating"""
-    thresholding: str = "none"
-    """step: time that of a sparse network in the same run, alternating (see train --help)"""
-    json: bool = False
-    """print one JSON object instead of text"""
-
-
 COMMANDS = {
     "grid": Grid,
     "train": Train,
@@ -320,7 +284,7 @@ COMMANDS = {
     "report": Report,
     "results": Results,
     "data": data_command.Data,
-    "bench": Bench,
+    "bench": bench_command.Bench,
 }
 
 
@@ -422,26 +386,9 @@ def _data(flags: data_command.Data, command: str) -> int:
     return data_command.command(flags)
 
 
-def _bench(flags: Bench, command: str) -> int:
+def _bench(flags: bench_command.Bench, command: str) -> int:
     del command
-    require_choice("what", flags.what, ("step", "grid", "scale", "decay", "shrink", "precision"))
-    image = flags.image or ("8x8x1" if flags.model == "mlp" else "32x32x3")
-    if flags.what == "decay":
-        found = bench.decay(flags.rounds, flags.against)
-    elif flags.what == "shrink":
-        found = bench.shrink(flags.model, flags.width, image, flags.batch, flags.rounds)
-    elif flags.what == "precision":
-        found = bench.precision(flags.model, networks=flags.rounds)
-    else:
-        work = bench.Work(flags.model, flags.width, image, flags.batch, flags.images, flags.precision)
-        if flags.what == "grid":
-            found = bench.grid(work, flags.cells, flags.rounds)
-        elif flags.what == "scale":
-            found = bench.scale(work, flags.rounds)
-        else:
-            found = bench.step(work, flags.cells, flags.packing, flags.rounds, flags.against, flags.thresholding)
-    print(json.dumps(found) if flags.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
-    return 0
+    return bench_command.command(flags)
 
 
 ACTIONS = {
@@ -455,7 +402,7 @@ ACTIONS = {
     Report: _report,
     Results: _results,
     data_command.Data: _data,
-    Bench: _bench,
+    bench_command.Bench: _bench,
 }
 
 
@@ -466,23 +413,36 @@ def _one_line(message: str) -> str:
     return " ".join(first)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def _parsed(arguments: list[str]) -> Any:
+    """The flags of a command.
+
+    Raises:
+      SystemExit: 2 with one line on what is wrong, 0 after help.
+    """
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
-            flags = tyro.extras.subcommand_cli_from_dict(
+            return tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="jaxsparse", description="Sparsity that appears by itself in training.", args=arguments
             )
     except SystemExit as stopped:
         if stopped.code:
             print(f"jaxsparse: {_one_line(complaints.getvalue())} (see --help)", file=sys.stderr)
-        return int(stopped.code or 0)
-    if not isinstance(flags, Bench):  # which times compiling too
-        grid.keep_compiled()
+        raise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return ACTIONS[type(flags)](flags, shlex.join(["jaxsparse", *arguments]))
+        flags = _parsed(arguments)
+        if not isinstance(flags, bench_command.Bench):  # which times compiling too
+            grid.keep_compiled()
+        status = ACTIONS[type(flags)](flags, shlex.join(["jaxsparse", *arguments]))
+        sys.stdout.flush()
+        return status
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
     except ValueError as error:
         if not isinstance(error, InvalidInput):
             raise

@@ -1,9 +1,15 @@
 """Benchmarks: what is counted, and that they come to an end; never how fast anything is."""
 
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxsparse import bench, data
-from jaxsparse.bench import roofline, timing
+from jaxsparse.bench import profile, roofline, timing
+from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput
 from jaxsparse.data import noise
 
@@ -33,6 +39,33 @@ def test_rates_of_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     found = roofline.roofline(2)
     assert found.operations == 2 * 2 * 1024**3 / 0.5
     assert found.bytes == 3 * 2 * 4 * 2**24 / 0.25
+
+
+def test_operations_know_where_they_come_from() -> None:
+    def train(w: jax.Array, x: jax.Array) -> jax.Array:
+        return w - 0.1 * jax.grad(lambda w: jnp.tanh(x @ w).sum())(w)
+
+    program = jax.jit(train).lower(jnp.ones((8, 3)), jnp.ones((9, 8))).compile().as_text()
+    found = set(profile.operations(program).values())
+    assert {("forward", "dot_general"), ("gradient", "dot_general")} <= found
+    assert {part for part, _ in found} == {"forward", "gradient", "elsewhere"}
+
+
+def test_time_goes_to_what_an_instruction_came_from() -> None:
+    product, update = profile.Operation("forward", "dot_general"), profile.Operation("elsewhere", "sub")
+    events = [("dot.1", 100.0), ("fusion", 300.0), ("while", 1e6), ("dot.2", 400.0), ("dot.1", 100.0)]
+    found = profile.spent(events, {"dot.1": product, "dot.2": product, "fusion": update}, steps=2)
+    assert found == [(product, 0.3, 1.5), (update, 0.15, 0.5)]
+
+
+def test_profile_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--width", "0.1", "--batch", "16", "--images", "64"]
+    assert main(["bench", "profile", *flags, "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["us_per_step"] > 0
+    assert {"forward dot_general", "gradient dot_general", "elsewhere sort"} <= set(found)
+    assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 @pytest.mark.slow

@@ -61,6 +61,8 @@ BAD = {
     "bench without rival": ["bench", "step", "--model", "vgg-11", "--against", "torch"],
     "bench rival": ["bench", "step", "--against", "numpy"],
     "bench thresholding": ["bench", "step", "--thresholding", "soft"],
+    "bench out": ["bench", "profile", "--out", "/dev/null/profile"],
+    "bench flag of another": ["bench", "decay", "--width", "2"],
 }
 
 

@@ -1,0 +1,183 @@
+"""`jaxsparse bench`: a dataclass for each benchmark, whose fields are its flags."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import tyro
+
+from jaxsparse import records
+from jaxsparse.bench.decay import decay
+from jaxsparse.bench.grid import grid
+from jaxsparse.bench.picture import draw
+from jaxsparse.bench.precision import precision
+from jaxsparse.bench.profile import profile
+from jaxsparse.bench.scale import scale
+from jaxsparse.bench.shrink import shrink
+from jaxsparse.bench.step import step
+from jaxsparse.bench.timing import Work
+from jaxsparse.data import noise
+from jaxsparse.report import figures
+
+Found: TypeAlias = dict[str, object]
+"""What was measured, by name."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What all benchmarks of a network take."""
+
+    model: str = "mlp"
+    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet"""
+    width: float = 1.0
+    """multiplies the network's own widths"""
+    image: str | None = None
+    """HEIGHTxWIDTHxCHANNELS [mlp: 8x8x1, others: 32x32x3]"""
+    batch: int = 64
+    """images in a step"""
+
+    @property
+    def shape(self) -> str:
+        return self.image or ("8x8x1" if self.model == "mlp" else "32x32x3")
+
+
+@dataclass(frozen=True)
+class Training(Network):
+    """What all benchmarks of a training take."""
+
+    images: int = noise.TRAIN_SIZE
+    """random images, all on the device; 50000 are CIFAR's"""
+    precision: str = "float32"
+    """float32 or bfloat16"""
+
+    @property
+    def work(self) -> Work:
+        return Work(self.model, self.width, self.shape, self.batch, self.images, self.precision)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What benchmarks take that measure several times."""
+
+    rounds: int = 7
+    """measurements, of which the median counts"""
+    json: bool = False
+    """print one JSON object instead of text"""
+
+
+@dataclass(frozen=True)
+class Step(Rounds, Training):
+    """Time the training step of a grid."""
+
+    cells: int | None = None
+    """networks trained side by side [one a device; a CPU's core is one]"""
+    packing: str | None = None
+    """of more cells than devices, see grid --help"""
+    against: str | None = None
+    """torch: time an equivalent PyTorch loop in the same run, alternating (mlp and basicnet)"""
+    thresholding: str = "none"
+    """time the step of a sparse network in the same run, alternating (see train --help)"""
+
+    def measure(self) -> Found:
+        return step(self.work, self.cells, self.packing, self.rounds, self.against, self.thresholding)
+
+
+@dataclass(frozen=True)
+class Grid(Rounds, Training):
+    """Time a grid, and its training steps alone: how much of it is steps?"""
+
+    cells: int | None = None
+    """networks [four a device]"""
+
+    def measure(self) -> Found:
+        return grid(self.work, self.cells, self.rounds)
+
+
+@dataclass(frozen=True)
+class Scale(Rounds, Training):
+    """Time the training step on 1, 2, 4 and 8 devices."""
+
+    def measure(self) -> Found:
+        return scale(self.work, self.rounds)
+
+
+@dataclass(frozen=True)
+class Decay(Rounds):
+    """Time the simulator of single weights."""
+
+    against: str | None = None
+    """torch: time PyTorch on the same weights in the same run, alternating"""
+
+    def measure(self) -> Found:
+        return decay(self.rounds, self.against)
+
+
+@dataclass(frozen=True)
+class Shrink(Rounds, Network):
+    """Time a network before and after half of its units are removed."""
+
+    def measure(self) -> Found:
+        return shrink(self.model, self.width, self.shape, self.batch, self.rounds)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """See which units die in bfloat16, beside those that die in float32."""
+
+    model: str = "mlp"
+    """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet"""
+    rounds: int = 7
+    """networks"""
+    json: bool = False
+    """print one JSON object instead of text"""
+
+    def measure(self) -> Found:
+        return precision(self.model, networks=self.rounds)
+
+
+@dataclass(frozen=True)
+class Profile(Training):
+    """See which operations a training step spends its time in, on one device."""
+
+    out: Path | None = None
+    """folder for a picture, and the trace, which XProf and Perfetto show [nothing is written]"""
+    json: bool = False
+    """print one JSON object instead of text"""
+
+    def measure(self) -> Found:
+        if self.out is not None:
+            records.writable(self.out)
+        alone, spent = profile(self.work, self.out)
+        if self.out is not None:
+            picture = draw(spent, alone)
+            records.write_bytes(self.out / "profile.png", figures.png(picture))
+            records.write_text(self.out / "profile.svg", figures.svg(picture))
+        return {"us_per_step": alone, **{" ".join(one.operation): one.microseconds for one in spent}}
+
+
+What: TypeAlias = (
+    Annotated[Step, tyro.conf.subcommand("step")]
+    | Annotated[Grid, tyro.conf.subcommand("grid")]
+    | Annotated[Scale, tyro.conf.subcommand("scale")]
+    | Annotated[Decay, tyro.conf.subcommand("decay")]
+    | Annotated[Shrink, tyro.conf.subcommand("shrink")]
+    | Annotated[Precision, tyro.conf.subcommand("precision")]
+    | Annotated[Profile, tyro.conf.subcommand("profile")]
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time what the project runs, on the machine at hand."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[What]] = field(default_factory=Step)
+
+
+def command(flags: Bench) -> int:
+    """The command's action; its exit status."""
+    found = flags.what.measure()
+    print(json.dumps(found) if flags.what.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
+    return 0
