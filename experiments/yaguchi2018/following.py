@@ -25,7 +25,7 @@ from experiments.studies import place
 from jaxsparse import data, dynamics, export, models, records, sparsity, theory
 from jaxsparse.config import Run
 from jaxsparse.grid import Cell
-from jaxsparse.grid.running import parameter_count
+from jaxsparse.grid.recording import parameter_count
 from jaxsparse.losses import evaluate
 from jaxsparse.optimizers import adam, sgd
 from jaxsparse.regularizers import CoupledL2

@@ -1,8 +1,8 @@
 """Many runs: the product of optimizers, regularizers, strengths and seeds as declared cells.
 
-`declaration` says what is to be trained, `engine` trains it on every device at once, `running` keeps what comes out and
-resumes what was interrupted. `devices` holds what has to be settled before, `packing` puts several cells on a device,
-`ray_engine` goes to other machines, and `where` is the choice between them.
+`declaration` says what is to be trained, `engine` trains it on every device at once, `recording` says what came out,
+`running` keeps that and resumes what was interrupted. `devices` holds what has to be settled before, `packing` puts
+several cells on a device, `ray_engine` goes to other machines, and `where` is the choice between them.
 """
 
 from jaxsparse.grid.declaration import Cell, Declaration

@@ -22,7 +22,8 @@ from ray import exceptions
 from jaxsparse import data, records
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.devices import cores, keep_compiled
-from jaxsparse.grid.running import Progress, failure, train_here
+from jaxsparse.grid.recording import failure
+from jaxsparse.grid.running import Progress, train_here
 
 LOST = 3
 """Workers that a cell may lose before it counts as failed."""

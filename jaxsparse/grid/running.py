@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 
-from jaxsparse import data, models, records, sparsity, thresholding, trees
+from jaxsparse import data, records, trees
 from jaxsparse.config import Run
 from jaxsparse.grid import checkpoint, streaming, thinning
 from jaxsparse.grid.declaration import Cell, Declaration
 from jaxsparse.grid.devices import cores, writes
 from jaxsparse.grid.engine import ONE_DEVICE_EACH, Compiled, Engine, Placement
-from jaxsparse.train import Row, State, network, steps_per_epoch
+from jaxsparse.grid.recording import failure, recorded
+from jaxsparse.train import Row, State
 
 FINISHED = ("done", "diverged")
 """Status of cells that a resumed grid leaves alone; failed ones are tried again."""
@@ -56,116 +54,6 @@ def _stack(*values: np.ndarray) -> np.ndarray:
 
 def _entry(tree: trees.Tree, index: int) -> trees.Tree:
     return jax.tree.map(lambda a: a[index], tree)
-
-
-def _settings(cell: Cell) -> dict[str, Any]:
-    return {
-        "regularizer": cell.regularizer,
-        "strength": float(cell.hyper.strength),
-        "seed": cell.seed,
-        "learning_rate": float(cell.hyper.learning_rate),
-        "constants": {name: float(value) for name, value in cell.hyper.constants.items()},
-        **_thresholding_settings(cell),
-        "data_verified": data.describe(cell.run.data).verified,
-    }
-
-
-def _thresholding_settings(cell: Cell) -> dict[str, Any]:
-    if cell.run.thresholding == "none":
-        return {}
-    chosen = {"sparsity": float(cell.hyper.sparsity), "sparsity_strength": float(cell.hyper.sparsity_strength)}
-    return {"thresholding": cell.run.thresholding, **chosen}
-
-
-def _bounds_history(bounds: Mapping[str, Any], params: trees.Tree, rows: Row) -> dict[str, list[Any]]:
-    """Bounds and zeros of every kernel that has a bound; no columns where none has."""
-    if not bounds:
-        return {}
-    seen: thresholding.Observation = rows.thresholded
-    sizes = [trees.flatten(params)[name].size for name in bounds]
-    return {
-        "thresholded": [list(bounds)] * len(seen.bound),
-        "thresholded_weights": [sizes] * len(seen.bound),
-        "bound": seen.bound.tolist(),
-        "weights_zero": seen.zero.tolist(),
-        "sparsity_weights": np.average(seen.zero, axis=-1, weights=sizes).tolist(),
-        "weight_histogram": seen.histogram.tolist(),
-    }
-
-
-def _magnitudes(units: sparsity.Units, name: str, points: int) -> np.ndarray:
-    """One of the magnitudes `[points, units]`; nan where a layer has no such parameter."""
-    found = getattr(units, name)
-    return np.full((points, len(units)), np.nan, np.float32) if found is None else found
-
-
-def failure(cell: Cell, seconds: float, message: str) -> records.Record:
-    """Record of a cell that raised an error."""
-    counts = ("epochs", "steps", "params", "params_alive")
-    errors = ("train_loss", "test_loss", "test_error", "test_error_silenced")
-    errors += ("test_error_top5", "test_error_top5_silenced")
-    measured = (*errors, *(f"sparsity_{criterion}" for criterion in sparsity.CRITERIA))
-    history = {**{name: [0] for name in counts}, **{name: [math.nan] for name in measured}}
-    return records.Record(cell.name, cell.run, _settings(cell), "failed", message, seconds, history, {})
-
-
-def _record(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: float) -> records.Record:
-    """Record of a trained cell from its parameters, bounds and statistics, and its rows stacked over `[points]`.
-
-    Its weights are those that the forward pass sees: zero where they are below a bound.
-    """
-    run, ((params, bounds, stats), rows) = cell.run, outcome
-    steps = steps_per_epoch(run, data.describe(run.data))
-    epochs = [run.measure_every * (point + 1) for point in range(run.points)]
-    seen: sparsity.Observation = rows.measured
-    judged = [
-        sparsity.judge(jax.tree.map(lambda a, p=point: a[p], seen.units), run.thresholds) for point in range(run.points)
-    ]
-    history = {
-        "epochs": epochs,
-        "steps": [steps * epoch for epoch in epochs],
-        "train_loss": rows.train_loss[:, -1].tolist(),
-        "train_loss_by_epoch": rows.train_loss.tolist(),
-        "test_loss": rows.test_loss.tolist(),
-        "test_error": rows.test_error.tolist(),
-        "test_error_silenced": seen.test_error_silenced.tolist(),
-        "test_error_top5": rows.test_error_top5.tolist(),
-        "test_error_top5_silenced": seen.test_error_top5_silenced.tolist(),
-        **{f"sparsity_{by}": [point.percent(by) for point in judged] for by in sparsity.CRITERIA},
-        "params": [parameter_count(run, None)] * run.points,
-        "params_alive": [parameters_alive(run, point) for point in judged],
-        "layers": [list(seen.units)] * run.points,
-        "layer_units": [[len(layer) for layer in seen.units.values()]] * run.points,
-        **{
-            name: list(np.concatenate([_magnitudes(layer, name, run.points) for layer in seen.units.values()], axis=-1))
-            for name in ("gamma", "beta", "activation", "norm", "rate")
-        },
-        **_bounds_history(bounds, params, rows),
-    }
-    finite = bool(np.isfinite(rows.train_loss).all())
-    variables = thresholding.apply(params, bounds), stats
-    weights = {name: np.asarray(leaf) for tree in variables for name, leaf in trees.flatten(tree).items()}
-    return records.Record(
-        cell.name, run, _settings(cell), "done" if finite else "diverged", "", seconds, history, weights
-    )
-
-
-@lru_cache(maxsize=4096)
-def parameter_count(run: Run, widths: tuple[int, ...] | None) -> int:
-    """Parameters of a run's network, also when it is built with other widths."""
-
-    def params() -> trees.Tree:
-        return nnx.as_pure(nnx.state(network(run, jax.random.key(0), widths), nnx.Param))
-
-    return trees.size(jax.eval_shape(params))
-
-
-def parameters_alive(run: Run, found: sparsity.Sparsity) -> int:
-    """Parameters of the network without the units that are dead by scale (without a scale: by norm): its size when
-    built with the other units."""
-    dead = {**found.dead["norm"], **found.dead["scale"]}
-    alive = tuple(int((~dead[name]).sum()) for name in found.units)
-    return parameter_count(run, models.widths_alive(run, alive))
 
 
 def _chunks(cells: Iterable[Cell], size: int) -> Iterator[tuple[Cell, ...]]:
@@ -301,7 +189,7 @@ def _train_together(
             yield replace(progress, share=len(rows) / cells[0].run.points)
         outcome = jax.device_get((variables, jax.tree.map(_stack, *rows)))
         seconds = time.perf_counter() - started
-        ends = [_record(cell, _entry(outcome, index), seconds) for index, cell in enumerate(cells)]
+        ends = [recorded(cell, _entry(outcome, index), seconds) for index, cell in enumerate(cells)]
     except Exception as error:  # whatever it was, the other cells go on
         seconds, message = time.perf_counter() - started, f"{type(error).__name__}: {error}"
         ends = [failure(cell, seconds, message) for cell in cells]
