@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxsparse.layers.chunks import map_chunks, sum_chunks
 from jaxsparse.layers.direct import LAYOUT, Geometry, direct, vary_alike
+from jaxsparse.layers.matrices import matrix_applies, matrix_kernel_gradient, matrix_product
 from jaxsparse.layers.patches import FEW_CHANNELS, patch_product
 from jaxsparse.layers.winograd import TILE, winograd, winograd_applies, winograd_kernel_gradient
 
@@ -117,7 +118,9 @@ _convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
 def _on_cpu(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array) -> jax.Array:
-    """The convolution by the fastest of three recipes."""
+    """The convolution by the fastest recipe."""
+    if matrix_applies(geometry, x_NHWC, k_KKCD):
+        return matrix_product(geometry, precision, x_NHWC, k_KKCD)
     if winograd_applies(geometry, x_NHWC, k_KKCD) and x_NHWC.shape[2] > TILE:
         return map_chunks(lambda x: winograd(precision, x, k_KKCD), x_NHWC)
     if k_KKCD.shape[2] <= FEW_CHANNELS:
@@ -147,7 +150,9 @@ def _input_gradient(
 def _kernel_gradient(
     geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array, g_NHWD: jax.Array
 ) -> jax.Array:
-    """dkernel[i, j, c, d] = sum over n, h, w of x[n, h + i, w + j, c] * g[n, h, w, d], by the faster of two recipes."""
+    """dkernel[i, j, c, d] = sum over n, h, w of x[n, h + i, w + j, c] * g[n, h, w, d], by the fastest recipe."""
+    if matrix_applies(geometry, x_NHWC, k_KKCD):
+        return matrix_kernel_gradient(geometry, precision, x_NHWC, k_KKCD, g_NHWD)
     if winograd_applies(geometry, x_NHWC, k_KKCD):
         recipe = functools.partial(winograd_kernel_gradient, precision)
         return sum_chunks(recipe, x_NHWC, g_NHWD, jnp.zeros_like(k_KKCD))

@@ -26,7 +26,8 @@ def _patches(geometry: Geometry, x_NHWC: jax.Array, height: int, width: int, KH:
     return lax.collapse(shifted(x, 1, height, down, KH, below), 0, 3)
 
 
-def _output_size(geometry: Geometry, x_NHWC: jax.Array, k_KKCD: jax.Array) -> tuple[int, int]:
+def output_size(geometry: Geometry, x_NHWC: jax.Array, k_KKCD: jax.Array) -> tuple[int, int]:
+    """Rows and columns of what comes out."""
     height, width = (
         (x_NHWC.shape[1 + axis] + sum(pads) - (k_KKCD.shape[axis] - 1) * step - 1) // stride + 1
         for axis, (stride, pads, step) in enumerate(zip(*geometry, strict=True))
@@ -37,7 +38,7 @@ def _output_size(geometry: Geometry, x_NHWC: jax.Array, k_KKCD: jax.Array) -> tu
 def patch_product(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array) -> jax.Array:
     """The convolution as one matrix product."""
     KH, KW, _, D = k_KKCD.shape
-    height, width = _output_size(geometry, x_NHWC, k_KKCD)
+    height, width = output_size(geometry, x_NHWC, k_KKCD)
     patches = _patches(geometry, x_NHWC, height, width, KH, KW)
     return lax.dot(patches, k_KKCD.reshape(patches.shape[-1], D), precision=precision).reshape(
         len(x_NHWC), height, width, D
