@@ -72,7 +72,7 @@ def evolution(measured: Measured, root: Path, settings: Sequence[Setting], layer
     panels[0, 0].set_ylabel("gamma")
     panels[1, 0].set_ylabel("beta")
     figure.suptitle(
-        f"layer {-layer} from the end: median, middle half and middle 90 % of the filters",
+        f"{measured.scale.name} scale, layer {-layer} from the end: median, middle half and middle 90 % of the filters",
         fontsize=9,
         x=0.01,
         ha="left",
@@ -112,4 +112,7 @@ def universality(measured: Measured, settings: Sequence[tuple[str, Setting]], la
     for number, (top, bottom) in enumerate(zip(panels[0], panels[-1], strict=True)):
         top.set_title({1: "last layer", 2: "last but one"}.get(layers - number, f"{layers - number}. from the end"))
         bottom.set_xlabel("universality (%)")
+    played = dict.fromkeys(setting.dataset for _, setting in settings)
+    roles = "; ".join(f"{role}: {measured.scale.data[role]}" for role in played)
+    figure.suptitle(f"{measured.scale.name} scale. {roles}", fontsize=8, x=0.01, ha="left")
     return figure
