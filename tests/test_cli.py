@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,6 +115,15 @@ def test_what_does_not_parse_is_named(flag: str, value: str, capsys: pytest.Capt
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert "usage: jaxsparse" in capsys.readouterr().out
+
+
+def test_help_that_nobody_reads_to_its_end() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", "import sys; from jaxsparse.cli import main; sys.exit(main(['grid', '--help']))"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_data(capsys: pytest.CaptureFixture[str]) -> None:

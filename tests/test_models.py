@@ -309,7 +309,8 @@ def test_activation_of_a_run() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InvalidInput, match=r"model must be one of mlp basicnet .* batranet, got '\.\./mlp'"):
+    names = "mlp basicnet vgg-11 vgg-16 vgg-19 wrn-10-1 wrn-16-3 wrn-16-8 resnet-50 alexnet batranet"
+    with pytest.raises(InvalidInput, match=rf"model must be one of {names}, got '\.\./mlp'"):
         models.widths_of("../mlp")
     with pytest.raises(InvalidInput, match="image sides must be >= 8 for 7 convolutions"):
         models.BasicNet(shape=(4, 4, 1), rngs=nnx.Rngs(0))

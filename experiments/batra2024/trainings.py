@@ -46,8 +46,6 @@ class Curve:
     """how `papers/batra2024_text.csv` names the method"""
 
 
-FILTER_SHARES = tuple(filters / 12 for filters in (1, 2, 3, 4, 6, 8))
-CHANNEL_SHARES = (1 / 30, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
 WEIGHTS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CURVES: Mapping[str, Curve] = {
     "figure1": Curve("Magnitude pruning of batranet", "magnitude", WEIGHTS, "magnitude"),

@@ -59,13 +59,19 @@ class Training(Network):
 
 
 @dataclass(frozen=True)
-class Rounds:
+class Printed:
+    """What all benchmarks take."""
+
+    json: bool = False
+    """print one JSON object instead of text"""
+
+
+@dataclass(frozen=True)
+class Rounds(Printed):
     """What benchmarks take that measure several times."""
 
     rounds: int = 7
     """measurements, of which the median counts"""
-    json: bool = False
-    """print one JSON object instead of text"""
 
 
 @dataclass(frozen=True)
@@ -124,28 +130,24 @@ class Shrink(Rounds, Network):
 
 
 @dataclass(frozen=True)
-class Precision:
+class Precision(Printed):
     """See which units die in bfloat16, beside those that die in float32."""
 
     model: str = "mlp"
     """mlp, basicnet, vgg-11, vgg-16, vgg-19, wrn-10-1, wrn-16-3, wrn-16-8, resnet-50, alexnet or batranet"""
     rounds: int = 7
     """networks"""
-    json: bool = False
-    """print one JSON object instead of text"""
 
     def measure(self) -> Found:
         return precision(self.model, networks=self.rounds)
 
 
 @dataclass(frozen=True)
-class Profile(Training):
+class Profile(Printed, Training):
     """See which operations a training step spends its time in, on one device."""
 
     out: Path | None = None
     """folder for a picture, and the trace, which XProf and Perfetto show [nothing is written]"""
-    json: bool = False
-    """print one JSON object instead of text"""
 
     def measure(self) -> Found:
         if self.out is not None:
