@@ -148,11 +148,12 @@ def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[s
     grid.use_every_core()
     records.writable(root)
     failed: list[str] = []
-    for name, progress in studies.train(wanted, root):
+    for progress in studies.train(wanted, root):
         for record in progress.ended:
-            print(f"{progress.finished} of {progress.cells} of {name}: {record.name} {record.status}", file=sys.stderr)
+            place = f"{studies.study(record.run)}/{record.name}"
+            print(f"{progress.finished} of {progress.cells}: {place} {record.status}", file=sys.stderr)
             if record.status == "failed":
-                failed.append(f"{name}/{record.name} failed with {record.message.splitlines()[0]}")
+                failed.append(f"{place} failed with {record.message.splitlines()[0]}")
     for entry in entries:
         entry.follow(scale, root)
     found = measured.from_records(scale, root, wanted, findings(entries))

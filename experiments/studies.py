@@ -44,12 +44,9 @@ def place(cell: Cell) -> str:
     return f"{study(cell.run)}/{cell.name}"
 
 
-def train(cells: Sequence[Cell], root: Path) -> Iterator[tuple[str, grid.Progress]]:
-    """Trains what is not there yet, study after study; tells the study's name and how it goes."""
-    by_study: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_study.setdefault(study(cell.run), []).append(cell)
-    for name, members in by_study.items():
-        runs = list(dict.fromkeys(cell.run for cell in members))
-        for progress in grid.train(sorted(members, key=lambda cell: runs.index(cell.run)), root / name):
-            yield name, progress
+def train(cells: Sequence[Cell], root: Path) -> Iterator[grid.Progress]:
+    """Trains what is not there yet, study after study, and tells how it goes."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(study(cell.run) for cell in cells))}
+    runs = {run: number for number, run in enumerate(dict.fromkeys(cell.run for cell in cells))}
+    ordered = sorted(cells, key=lambda cell: (names[study(cell.run)], runs[cell.run]))
+    yield from grid.train_all([grid.Job(cell, root / study(cell.run)) for cell in ordered])

@@ -113,22 +113,42 @@ def layers(model: nnx.Module, only: str = "") -> list[Layer]:
     return sorted(chosen, key=lambda layer: [str(part).zfill(4) for part in layer.path])
 
 
+OUTPUT = "output of this layer"
+"""Name under which a recording layer sows what it puts out."""
+
+
+@lru_cache
+def _recording(layer: type[Any]) -> type[Any]:
+    """The class of a layer that also sows what it puts out. (`nnx.capture` can have all methods do that, but changes
+    the classes of the model's layers while it runs, under the eyes of other threads.)"""
+
+    class Recording(layer):
+        def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+            out = super().__call__(*arguments, **keywords)
+            self.sow(nnx.Intermediate, OUTPUT, out)
+            return out
+
+    return Recording
+
+
 def _outputs_of(captured: Any, path: Path) -> list[jax.Array]:
     """What a module put out, a `[n, .., units]` for each call."""
     node = nnx.to_pure_dict(captured)
-    for part in path:
-        name = "/".join(map(str, path))
-        require(part in node, "model", name, "made of layers that are called, by a __call__ of their own class")
+    for part in (*path, OUTPUT):
+        require(part in node, "model", "/".join(map(str, path)), "made of layers that are called")
         node = node[part]
-    called = node.get("__call__", node)  # other methods may go through it, and do more
-    return [leaf for leaf in jax.tree.leaves(called) if leaf.ndim >= 2]
+    return [leaf for leaf in jax.tree.leaves(node) if leaf.ndim >= 2]
 
 
 def outputs(model: nnx.Module, x: jax.Array, only: str = "") -> dict[str, list[jax.Array]]:
     """What goes into each layer's activation function over a batch `x`, a `[n, .., units]` for each call: what its
     normalisation puts out (without one, its linear map)."""
-    _, captured = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
-    return {layer.name: _outputs_of(captured, layer.output) for layer in layers(model, only)}
+    copy = nnx.clone(model)
+    modules, found = dict(nnx.iter_modules(copy)), layers(copy, only)
+    for path in {layer.output for layer in found}:
+        object.__setattr__(modules[path], "__class__", _recording(type(modules[path])))
+    _, captured = nnx.capture(copy, nnx.Intermediate)(x)
+    return {layer.name: _outputs_of(captured, layer.output) for layer in found}
 
 
 def activations(

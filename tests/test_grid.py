@@ -90,6 +90,21 @@ def test_one_compilation_per_optimizer_and_form(tmp_path: Path, monkeypatch: pyt
     assert sorted((run.optimizer, run.regularizer) for run in compiled) == [("sgd", "l2"), ("sgd", "wd")]
 
 
+def test_several_networks_and_folders_at_once(tmp_path: Path) -> None:
+    """Each cell lands in its own folder, with the bits that it has when it is trained alone."""
+    wide, narrow = (declaration(run=dataclasses.replace(SMALL, widths=(width,))).cells()[:3] for width in (6, 5))
+    jobs = [grid.Job(cell, tmp_path / name) for name, cells in (("a", wide), ("b", narrow)) for cell in cells]
+    *_, last = grid.train_all(jobs)
+    assert (last.cells, last.finished, last.current) == (6, 6, ())
+    list(grid.train(narrow[1:2], tmp_path / "alone"))
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {cell.name for cell in wide}
+    together, alone = (records.weights(tmp_path / folder / narrow[1].name) for folder in ("b", "alone"))
+    assert {name: len(array) for name, array in together.items()} == {name: len(array) for name, array in alone.items()}
+    for name, array in alone.items():
+        np.testing.assert_array_equal(together[name], array, err_msg=name)
+    assert [progress.finished for progress in grid.train_all(jobs)] == [6]  # nothing is left to do
+
+
 def test_cells_equal_training_alone(trained: Path) -> None:
     """What a cell of a grid holds is what `make_train` gives for its settings."""
     hyper = Hyper(1e-3, 0.1, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})

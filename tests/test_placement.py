@@ -34,7 +34,7 @@ def test_as_few_together_as_need_no_more_launches(cells: int, devices: int, most
 
 def trained(name: str) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
     """Parameters and losses of every cell."""
-    packed = Engine(RUN, 1, name)
+    packed = Engine(RUN, jax.devices()[:1], name)
     compiled = packed.compile(CELLS)
     ends = []
     for start in range(0, len(CELLS), compiled.together):
@@ -89,7 +89,14 @@ def test_probe_measures_what_an_engine_does() -> None:
 def test_processors_pack_on_demand_only() -> None:
     assert Placement().engine(RUN, 5).packing == SEQUENTIAL
     packed = Placement("vmap").engine(RUN, 5)
-    assert (packed.mesh.shape["cell"], packed.together(5), packed.together(4)) == (2, 6, 4)
+    assert (packed.threads, packed.together(5), packed.together(4)) == (2, 3, 2)
+
+
+def test_threads_of_processors_are_as_many_as_have_cells() -> None:
+    """One a core, not more than cells, and one alone where devices split a batch."""
+    assert [Placement().engine(RUN, cells).threads for cells in (1, 2, 3)] == [1, 2, 2]
+    split = Placement(devices_per_cell=2).engine(RUN, 3)
+    assert (split.threads, dict(split.mesh.shape)) == (1, {"cell": 1, "batch": 2})
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ COLLECTIVE = re.compile(r"(all-reduce|all-gather|all-to-all|collective-permute|r
 MLP = Run(widths=(16,), batch=280, epochs=20, measure_every=20, optimizer="sgd", regularizer="l2")
 
 def train(run, groups, parts):
-    engine = Engine(run, groups, devices_per_cell=parts)
+    engine = Engine(run, jax.devices()[: groups * parts], devices_per_cell=parts)
     cells = [Cell(run, Hyper(0.01, 1e-3, {"momentum": 0.9}), seed, "l2") for seed in range(groups)]
     compiled = engine.compile(cells)
     state, losses = next(engine.advance_forever(compiled, cells))

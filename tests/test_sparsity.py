@@ -183,18 +183,46 @@ def test_bad_input() -> None:
         js.measure(WithoutNorm(nnx.Rngs(0)), [])
 
 
-def test_a_layer_whose_calls_are_not_seen_is_named() -> None:
-    """What a class inherits `nnx.capture` does not see."""
+def test_a_layer_that_is_not_called_is_named() -> None:
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.first = nnx.Linear(3, 4, rngs=rngs)
 
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return x @ self.first.kernel[...]
+
+    with pytest.raises(InvalidInput, match=r"^model must be made of layers that are called, got 'first'"):
+        js.measure(Model(nnx.Rngs(0)), jnp.ones((2, 3)))
+
+
+def test_layers_may_inherit_their_call_and_be_called_twice() -> None:
     class Inherited(nnx.Linear):
         pass
 
     class Model(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs):
-            self.first = Inherited(3, 4, rngs=rngs)
+        def __init__(self) -> None:
+            self.first = Inherited(3, 3, rngs=nnx.Rngs(0))
+            self.first.kernel[...] = jnp.diag(jnp.array([1.0, -1.0, 0.0]))
 
         def __call__(self, x: jax.Array) -> jax.Array:
+            return self.first(self.first(x))  # the second unit is positive after the second call only
+
+    found = js.measure(Model(), jnp.ones((2, 3)))
+    np.testing.assert_array_equal(found.dead["activation"]["first"], [False, False, True])
+
+
+def test_measuring_leaves_classes_alone_that_other_threads_use() -> None:
+    calls = []
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.first = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            calls.append(nnx.Linear.__call__)
             return self.first(x)
 
-    with pytest.raises(InvalidInput, match=r"^model must be made of layers that are called, .*got 'first'"):
-        js.measure(Model(nnx.Rngs(0)), jnp.ones((2, 3)))
+    model, before = Model(), nnx.Linear.__call__
+    js.measure(model, jnp.ones((2, 3)))
+    assert calls == [before]
+    assert type(model.first) is nnx.Linear

@@ -95,11 +95,16 @@ class Step(Rounds, Training):
 class Grid(Rounds, Training):
     """Time a grid, and its training steps alone: how much of it is steps?"""
 
-    cells: int | None = None
-    """networks [four a device]"""
+    optimizers: tuple[str, ...] = ("adam",)
+    regularizers: tuple[str, ...] = ("l2",)
+    """see grid --help"""
+    seeds: int | None = None
+    """networks of each combination [as many as make four a device]"""
+    seconds: float = 5.0
+    """of a network's steps, about"""
 
     def measure(self) -> Found:
-        return grid(self.work, self.cells, self.rounds)
+        return grid(self.work, self.optimizers, self.regularizers, self.seeds, self.seconds, self.rounds)
 
 
 @dataclass(frozen=True)

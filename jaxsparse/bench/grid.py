@@ -1,8 +1,8 @@
 """`jaxsparse bench grid`: how much of a grid's wall time is pure training steps.
 
-The rest is compiling, measuring sparsity, writing records, and devices that wait for each other. It trains real cells
-of Adam with L2 into a temporary folder, nothing being compiled before, and times the same compiled steps alone before
-and after. How long a cell takes decides the share of compiling; here it is about `CELL_SECONDS`, measured 25 times.
+The rest is compiling, measuring sparsity, writing records, and devices that have nothing left to do. It trains real
+cells into a temporary folder, nothing being compiled before, and times the same compiled steps alone before and after.
+How long a cell takes decides the share of compiling; each is measured 25 times.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,23 +20,31 @@ import jax
 from jaxsparse import grid as grids
 from jaxsparse import records
 from jaxsparse.bench import arguments
-from jaxsparse.bench.timing import Work, cell_seconds
+from jaxsparse.bench.timing import STRENGTH, Work, cell_seconds
 from jaxsparse.config import require
 from jaxsparse.data import describe
 from jaxsparse.train import steps_per_epoch
 
-CELL_SECONDS = 5.0
-"""Of a cell's pure steps, about."""
 POINTS = 25
 """Measurements of a cell."""
 
 
-def grid(work: Work, cells: int | None = None, rounds: int = 3) -> dict[str, object]:
+def grid(
+    work: Work,
+    optimizers: Sequence[str] = ("adam",),
+    regularizers: Sequence[str] = ("l2",),
+    seeds: int | None = None,
+    seconds: float = 5.0,
+    rounds: int = 3,
+) -> dict[str, object]:
     """Trains a grid and times its steps alone.
 
     Args:
       work: what is trained.
-      cells: of the grid; four a device where not given.
+      optimizers: of the grid.
+      regularizers: of the grid.
+      seeds: cells of each combination; as many as make four a device where not given.
+      seconds: that the pure steps of a cell should take, about.
       rounds: measurements of the steps alone, before and after; their median counts.
 
     Returns:
@@ -45,30 +55,38 @@ def grid(work: Work, cells: int | None = None, rounds: int = 3) -> dict[str, obj
       InvalidInput: naming the field and the allowed values.
     """
     arguments.check(rounds, None)
+    require(seconds > 0, "seconds", seconds, "a number > 0")
+    require(seeds is None or seeds >= 1, "seeds", seeds, "a whole number >= 1")
     grids.use_every_core()
     devices = jax.device_count()
-    cells = 4 * devices if cells is None else cells
-    require(cells >= devices, "cells", cells, f"at least the {devices} devices")
+    combinations = len(optimizers) * len(regularizers)
     run = work.run()
     steps = steps_per_epoch(run, describe(run.data))
-    measure, _ = cell_seconds(run, devices)
-    alone = [measure() for _ in range(rounds)]
-    interval = max(1, round(CELL_SECONDS / (POINTS * alone[0] * devices * steps)))
-    run = replace(run, epochs=POINTS * interval, measure_every=interval)
-    constants = {"b1": 0.9, "b2": 0.99, "eps": 1e-8}
-    declaration = grids.Declaration(run, ("adam",), ("l2",), (1e-4,), tuple(range(cells)), 1e-3, constants)
+    seeds = -(-4 * devices // max(combinations, 1)) if seeds is None else seeds
+
+    def declared(epochs: int) -> grids.Declaration:
+        timed = replace(run, epochs=epochs, measure_every=epochs // POINTS)
+        return grids.Declaration(timed, tuple(optimizers), tuple(regularizers), (STRENGTH,), tuple(range(seeds)))
+
+    cells = Counter(cell.run for cell in declared(POINTS).cells())
+    alone = {replace(program, epochs=run.epochs, measure_every=run.measure_every): n for program, n in cells.items()}
+    measures = {program: cell_seconds(program, devices)[0] for program in alone}
+    before = {program: [measure() for _ in range(rounds)] for program, measure in measures.items()}
+    step = statistics.median(seconds for taken in before.values() for seconds in taken)
+    declaration = declared(POINTS * max(1, round(seconds / (POINTS * step * devices * steps))))
     jax.clear_caches()
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         *_, last = grids.run(declaration, Path(folder) / "grid")
         wall = time.perf_counter() - started
         ended = records.finished(Path(folder) / "grid" / "cells")
-    alone += [measure() for _ in range(rounds)]
-    pure = statistics.median(alone) * run.epochs * steps * -(-cells // devices) * devices
+    after = {program: [measure() for _ in range(rounds)] for program, measure in measures.items()}
+    each = {program: statistics.median(before[program] + after[program]) for program in alone}
+    pure = declaration.run.epochs * steps * sum(count * each[program] for program, count in alone.items())
     return {
-        "cells": cells,
+        "cells": sum(cells.values()),
         "cells_done": sum(status == "done" for status in ended.values()),
-        "steps_of_a_cell": run.epochs * steps,
+        "steps_of_a_cell": declaration.run.epochs * steps,
         "wall_seconds": wall,
         "compile_seconds": last.compiling,
         "step_seconds": pure,

@@ -19,7 +19,7 @@ import jax
 from jax.profiler import ProfileData
 
 from jaxsparse import data, grid
-from jaxsparse.bench.timing import HYPER, Work
+from jaxsparse.bench.timing import Work, members
 from jaxsparse.train import steps_per_epoch
 
 INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\S+) ([\w-]+)\(")
@@ -105,7 +105,7 @@ def profile(work: Work, out: Path | None = None) -> tuple[float, list[Spent]]:
     """
     grid.use_every_core(1)
     run = work.run()
-    cells = [grid.Cell(run, HYPER, 0, "l2")]
+    cells = members(run, 1)
     engine = grid.Placement("sequential", 1).engine(run, 1)
     compiled = engine.compile(cells)
     intervals = engine.advance_forever(compiled, cells)

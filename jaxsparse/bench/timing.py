@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import jax
@@ -12,13 +13,14 @@ from flax import nnx
 from jaxsparse import data, grid
 from jaxsparse.config import Hyper, Run
 from jaxsparse.data import noise
+from jaxsparse.grid.declaration import PAPER_LEARNING_RATES, constants_of
 from jaxsparse.shrinking.costs import macs
 from jaxsparse.train import network, steps_per_epoch
 
 SECONDS = 1.0
 """Of one measurement, about."""
-HYPER = Hyper(1e-3, 1e-4, {"b1": 0.9, "b2": 0.99, "eps": 1e-8}, sparsity=0.85, sparsity_strength=10.0)
-"""Of what is timed: Adam with L2."""
+STRENGTH = 1e-4
+"""Of the regularizer of what is timed."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +60,45 @@ class Work:
         return 3.0 * self.batch * 2.0 * sum(macs(model, image).values())
 
 
+def members(run: Run, cells: int) -> list[grid.Cell]:
+    """Networks of a run; the papers' hyperparameters."""
+    hyper = Hyper(
+        PAPER_LEARNING_RATES[run.optimizer],
+        STRENGTH,
+        constants_of(run.optimizer, run.convention),
+        sparsity=0.85,  # of what is thresholded
+        sparsity_strength=10.0,
+    )
+    return [grid.Cell(run, hyper, seed, run.regularizer) for seed in range(cells)]
+
+
 def cell_seconds(
     run: Run, cells: int, packing: str | None = None, devices_per_cell: int | None = None
 ) -> tuple[Callable[[], float], float]:
     """A function that measures the seconds of a step and cell (wall time over steps and cells), and the seconds it took
-    to compile.
+    to compile what trains and measures.
 
     Args:
-      run: Adam with a regularizer.
+      run: with a regularizer.
       cells: side by side, one a device or as many as are packed.
       packing: `grid.Placement.packing`; one after another where not given.
       devices_per_cell: that split a batch.
     """
-    members = [grid.Cell(run, HYPER, seed, "l2") for seed in range(cells)]
+    every = members(run, cells)
     engine = grid.Placement(packing or "sequential", devices_per_cell or 1).engine(run, cells)
-    together = engine.together(cells)
     start = time.perf_counter()
-    compiled = engine.compile(members)
+    compiled = engine.compile(every)
     compile_seconds = time.perf_counter() - start
-    intervals = engine.advance_forever(compiled, members[:together])
-    next(intervals)  # caches, memory
+    intervals = [engine.advance_forever(compiled, every[: compiled.together]) for _ in range(engine.threads)]
+    pool = ThreadPoolExecutor(engine.threads)
+    list(pool.map(next, intervals))  # caches, memory
     steps = run.measure_every * steps_per_epoch(run, data.describe(run.data))
 
     def measure() -> float:
         calls, begun = 0, time.perf_counter()
         while (spent := time.perf_counter() - begun) < SECONDS or not calls:
-            next(intervals)
+            list(pool.map(next, intervals))
             calls += 1
-        return spent / (calls * steps * together)
+        return spent / (calls * steps * compiled.together * engine.threads)
 
     return measure, compile_seconds

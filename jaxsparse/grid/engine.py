@@ -1,14 +1,17 @@
-"""Training on every device at once: each trains cells of its own, or several share one cell.
+"""Training on several devices: each trains cells of its own, or several share one cell.
 
 Cells that differ only in traced values (strength, seed, learning rate) share one compiled program, mapped over the axis
-of cells by `shard_map`; nothing is communicated. On a CPU every core is a device, see `use_every_core`. Where there are
-more devices than cells, the images of a batch can be split over those of a cell: that is a second axis of the mesh,
-along which XLA sums gradients and statistics.
+of cells by `shard_map`; nothing is communicated. Where there are more devices than cells, the images of a batch can be
+split over those of a cell: that is a second axis of the mesh, along which XLA sums gradients and statistics.
+
+On a CPU every core is a device (see `use_every_core`), but where none shares a cell with another, threads run the same
+program on one device, as many as there are cores: that takes one compilation, and no core waits for another.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +25,7 @@ from jaxsparse import data, models, sparsity
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, probed
+from jaxsparse.shrinking.program import RUN_ONCE
 from jaxsparse.train import Row, State, Training, make_train
 
 CELLS, EVERYWHERE, BATCH = PartitionSpec("cell"), PartitionSpec(), PartitionSpec("batch")
@@ -36,6 +40,7 @@ class Compiled:
 
     init: Function
     advance: Function
+    measured: Function
     together: int
     """cells at a time"""
 
@@ -81,16 +86,26 @@ class Placement:
         require(alone, "devices-per-cell", parts, f"1 on {run.data}, which is streamed")
         require(parts == 1 or not run.shrink_every, "devices-per-cell", parts, "1 with shrink-every")
 
+    @property
+    def threads(self) -> int:
+        """How many train at the same time: on the CPU of a single process as many as there are cores, unless devices
+        share a cell; elsewhere one has all devices."""
+        processor = jax.default_backend() == "cpu" and jax.process_count() == 1
+        return jax.device_count() if processor and self.devices_per_cell in (None, 1) else 1
+
     def engine(self, run: Run, cells: int) -> Engine:
         """For so many cells of one network; the packing is chosen here."""
         self.check(run)
-        parts = self.devices_per_cell or (1 if jax.default_backend() == "cpu" else free_for(run, cells))
+        processor = jax.default_backend() == "cpu"
+        parts = self.devices_per_cell or (1 if processor else free_for(run, cells))
         groups = min(jax.device_count() // parts, cells)
-        packing = self.packing or (SEQUENTIAL if jax.default_backend() == "cpu" else PROBE)
+        packing = self.packing or (SEQUENTIAL if processor else PROBE)
         most = -(-cells // groups)
         if packing == PROBE:
             packing = probed(run, most, _interval_seconds) if most > 1 and parts == 1 else SEQUENTIAL
-        return Engine(run, groups, packing, parts)
+        if self.threads > 1:
+            return Engine(run, jax.devices()[:1], packing, threads=groups)
+        return Engine(run, jax.devices()[: groups * parts], packing, parts)
 
 
 ONE_DEVICE_EACH = Placement()
@@ -105,21 +120,31 @@ def observed(run: Run) -> Training:
 class Engine:
     """Compiled training of a grid's cells.
 
-    Every function here takes and gives arrays with a leading axis of cells, a multiple of `groups`.
+    Every function here takes and gives arrays with a leading axis of cells, a multiple of the groups of devices.
     """
 
-    def __init__(self, run: Run, groups: int, packing: str = SEQUENTIAL, devices_per_cell: int = 1):
-        """`run`: the static settings that all cells share; `groups`: of `devices_per_cell` devices, each of which has
-        cells of its own, as many at a time as `packing` puts there."""
-        axes = {"cell": groups, "batch": devices_per_cell}
-        chosen = jax.devices()[: groups * devices_per_cell]
+    def __init__(
+        self,
+        run: Run,
+        devices: Sequence[Any],
+        packing: str = SEQUENTIAL,
+        devices_per_cell: int = 1,
+        threads: int = 1,
+    ):
+        """`run`: the static settings that all cells share; `devices`: every `devices_per_cell` of them are a group that
+        has cells of its own, as many at a time as `packing` puts there; `threads`: that train at the same time."""
+        axes = {"cell": len(devices) // devices_per_cell, "batch": devices_per_cell}
         types = (AxisType.Auto,) * len(axes)
-        self.mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=types, devices=chosen)
-        self.packing = packing
+        self.mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=types, devices=devices)
+        self.packing, self.threads = packing, threads
+        self._lock = threading.Lock()
         self.dataset = self._put(data.load(run.data), EVERYWHERE)
         training = self._training(run)
-        self._start = self._sharded(lambda seed: training.start(jax.random.key(seed)), (CELLS,))
+        self._start = self._sharded(
+            lambda seed: training.start(jax.random.key(seed)), (CELLS,), compiler_options=RUN_ONCE
+        )
         self._measured = self._sharded(training.measured, (EVERYWHERE, CELLS, CELLS, CELLS, CELLS))
+        self._measured_compiled: Function | None = None
 
     def _put(self, arrays: Any, spec: PartitionSpec) -> Any:
         """Arrays, the same in every process, onto the devices of all."""
@@ -134,9 +159,9 @@ class Engine:
         return jax.tree.map(put, arrays)
 
     def together(self, cells: int) -> int:
-        """How many of so many cells that share a run are trained at a time."""
+        """How many of so many cells that share a run are trained at a time, by one thread."""
         groups = self.mesh.shape["cell"]
-        return groups * PACKINGS[self.packing].together(cells, groups)
+        return groups * PACKINGS[self.packing].together(-(-cells // self.threads), groups)
 
     def _training(self, run: Run) -> Training:
         training = observed(run)
@@ -174,23 +199,37 @@ class Engine:
         return self._put((hyper, seeds), CELLS)
 
     def compile(self, cells: Sequence[Cell]) -> Compiled:
-        """The training of these cells, which share a run."""
+        """The training of cells that share a run, from all of these."""
         training, together = self._training(cells[0].run), self.together(len(cells))
 
         def advance(hyper: Hyper, seed: jax.Array, dataset: data.Dataset, state: State) -> tuple[State, jax.Array]:
             return training.advance(hyper, jax.random.key(seed), dataset, state)
 
         hyper, seeds = self._arguments(cells[:1], together)
-        init = self._sharded(training.init, (CELLS, CELLS, CELLS))
-        state = init(hyper, *self._start(seeds))
+        init = self._sharded(training.init, (CELLS, CELLS, CELLS), compiler_options=RUN_ONCE)
+        sharding = NamedSharding(self.mesh, CELLS)
+        state = init.eval_shape(hyper, *self._start.eval_shape(seeds))
+        state = jax.tree.map(lambda a: a.update(sharding=sharding), state)
         stepped = self._sharded(advance, (CELLS, CELLS, EVERYWHERE, CELLS), donate_argnums=3)
-        return Compiled(init, stepped.lower(hyper, seeds, self.dataset, state).compile(), together)
+        lowered = stepped.lower(hyper, seeds, self.dataset, state)
+        losses = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), lowered.out_info[1])
+        return Compiled(init, lowered.compile(), self._measuring(state, losses), together)
+
+    def _measuring(self, state: Any, losses: Any) -> Function:
+        """`Training.measured`, compiled once for all update rules."""
+        with self._lock:
+            compiled = self._measured_compiled
+            if compiled is None:
+                arrays = self.dataset, state.params, state.bounds, state.stats, losses
+                self._measured_compiled = compiled = self._measured.lower(*arrays).compile()
+            return compiled
 
     def advance_forever(self, compiled: Compiled, cells: Sequence[Cell]) -> Iterator[tuple[State, Any]]:
         """Trains some of the cells that were compiled for, at most `together`; yields state and losses after every
         interval."""
         hyper, seeds = self._arguments(cells, compiled.together)
-        state = compiled.init(hyper, *self._start(seeds))
+        with self._lock:  # what is compiled here is compiled once
+            state = compiled.init(hyper, *self._start(seeds))
         while True:
             state, losses = compiled.advance(hyper, seeds, self.dataset, state)
             yield state, jax.block_until_ready(losses)
@@ -199,13 +238,13 @@ class Engine:
         """The same to the end of the run, measured: yields state and row after every interval."""
         intervals = self.advance_forever(compiled, cells)
         for state, losses in itertools.islice(intervals, cells[0].run.points):
-            row = self._measured(self.dataset, state.params, state.bounds, state.stats, losses)
+            row = compiled.measured(self.dataset, state.params, state.bounds, state.stats, losses)
             yield state, jax.device_get(row)
 
 
 def _interval_seconds(run: Run, packing: str, cells: int) -> Callable[[], float]:
     """Trains so many cells of a run on one device; see `probed`."""
-    engine = Engine(run, 1, packing)
+    engine = Engine(run, jax.devices()[:1], packing)
     members = [Cell(run, Hyper(1e-3), seed, run.regularizer) for seed in range(cells)]
     intervals = engine.advance_forever(engine.compile(members), members)
 

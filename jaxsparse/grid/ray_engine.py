@@ -23,7 +23,7 @@ from jaxsparse import data, records
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.devices import cores, keep_compiled
 from jaxsparse.grid.recording import failure
-from jaxsparse.grid.running import Progress, train_here
+from jaxsparse.grid.running import Job, Progress, train_here
 
 LOST = 3
 """Workers that a cell may lose before it counts as failed."""
@@ -46,7 +46,7 @@ def _train_cell(cell: Cell, folder: Path, progress: Progress) -> Iterator[tuple[
     keep_compiled()
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) if data.describe(cell.run.data).fits else folder
-        for step in train_here([cell], place, progress):
+        for step in train_here([Job(cell, place)], progress):
             files = records.packed(place / cell.name) if step.ended else {}
             yield replace(step, ended=tuple(replace(end, weights={}) for end in step.ended)), files
 
@@ -59,19 +59,14 @@ def _needed() -> dict[str, Any]:
     return {"num_cpus": 0, "resources": {"TPU": 1}} if there.get("TPU") else {"num_cpus": 1}
 
 
-def train_on_cluster(
-    cells: Sequence[Cell], folder: Path, progress: Progress, address: str | None = None
-) -> Iterator[Progress]:
+def train_on_cluster(jobs: Sequence[Job], progress: Progress, address: str | None = None) -> Iterator[Progress]:
     """Trains cells on a Ray cluster, as `train_here` does on the devices of this process.
 
     Args:
-      cells: that are not in the folder yet.
-      folder: where the driver writes finished cells.
+      jobs: that are not done yet.
       progress: so far.
       address: of the cluster; where none is given, one is started on this machine, with a worker a core or accelerator.
     """
-    if not cells:
-        return
     here = {"num_cpus": cores()} if address is None else {}
     environment = {"env_vars": ENVIRONMENT}
     with warnings.catch_warnings():  # of JAX, that a fork would harm it: what Ray forks starts another program at once
@@ -81,11 +76,11 @@ def train_on_cluster(
     try:
         task = ray.remote(num_returns="streaming", max_retries=LOST, **_needed())(_train_cell)
         alone = Progress(1, 0, (), 0.0, 0.0, 0.0, ())
-        left = {task.remote(cell, folder.absolute(), alone): cell for cell in cells}
+        left = {task.remote(job.cell, job.folder.absolute(), alone): job for job in jobs}
         shares: dict[str, float] = {}
         while left:
             (told,), _ = ray.wait(list(left), num_returns=1, fetch_local=False)
-            cell, ended = left[told], ()
+            (cell, folder), ended = left[told], ()
             try:
                 step, files = ray.get(next(told))
                 shares[cell.name], ended = step.share, step.ended
@@ -99,7 +94,7 @@ def train_on_cluster(
                 shares.pop(cell.name, None)
                 ended = (failure(cell, time.perf_counter() - started, f"{type(error).__name__}: {error}"),)
                 records.write(ended[0], folder)
-            current = tuple(cell for cell in left.values() if cell.name in shares)
+            current = tuple(cell for cell, _ in left.values() if cell.name in shares)
             progress = replace(
                 progress,
                 finished=progress.finished + len(ended),

@@ -187,7 +187,3 @@ class Conv(nnx.Conv):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, conv_general_dilated=convolution, **keywords)
-
-    def __call__(self, *args: Any, **keywords: Any) -> jax.Array:
-        """As `nnx.Conv`'s; here because `nnx.capture` sees only what a module's own class defines."""
-        return super().__call__(*args, **keywords)

@@ -77,7 +77,3 @@ class Linear(nnx.Linear):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, dot_general=product, **keywords)
-
-    def __call__(self, *args: Any, **keywords: Any) -> jax.Array:
-        """As `nnx.Linear`'s; here because `nnx.capture` sees only what a module's own class defines."""
-        return super().__call__(*args, **keywords)
