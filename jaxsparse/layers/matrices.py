@@ -6,8 +6,6 @@ this. Most of a VGG's layers are such on small images.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -53,5 +51,23 @@ def matrix_kernel_gradient(
     """The gradient of the matrix, summed over the places that a weight has in it."""
     (N, H, W, _), (_, height, width, _) = x_NHWC.shape, g_NHWD.shape
     gradient = lax.dot(x_NHWC.reshape(N, -1).T, g_NHWD.reshape(N, -1), precision=precision)
-    matrix = functools.partial(_matrix, geometry, (H, W), (height, width))
-    return jax.linear_transpose(matrix, k_KKCD)(gradient)[0]
+    gradient = gradient.reshape(H, W, -1, height, width, g_NHWD.shape[3])
+    rows, columns = (
+        [_places(tap, step, before, pixels, results) for tap in range(size)]
+        for size, step, (before, _), pixels, results in zip(
+            k_KKCD.shape, geometry.strides, geometry.padding, (H, W), (height, width), strict=False
+        )
+    )
+    blocks = [
+        [gradient[row, column, :, to_row, to_column] for row, to_row in in_rows for column, to_column in in_columns]
+        for in_rows in rows
+        for in_columns in columns
+    ]
+    none = jnp.zeros(k_KKCD.shape[2:], gradient.dtype)
+    return jnp.stack([sum(block, none) for block in blocks]).reshape(k_KKCD.shape)
+
+
+def _places(tap: int, step: int, before: int, pixels: int, results: int) -> list[tuple[int, int]]:
+    """Pixels and results, along an axis, between which a weight of the kernel lies."""
+    found = [(to * step + tap - before, to) for to in range(results)]
+    return [(pixel, to) for pixel, to in found if 0 <= pixel < pixels]
