@@ -152,18 +152,18 @@ def left_of(run: Run, model: Any, masks: trees.Tree) -> dict[str, Any]:
 
 
 def make(wanted: Sequence[Pruning], root: Path) -> None:
-    """Makes the prunings that are missing, one a device at a time; of networks that did not train well, none.
+    """Makes the prunings that are missing, one a device or core at a time; of networks that did not train well, none.
 
-    Whichever device one is made on, the numbers are the same: each runs a program of its own.
+    Wherever one is made, the numbers are the same: each runs a program of its own.
     """
     made = {name: read_rows(root / name / FILE) for name in dict.fromkeys(place(one.cell) for one in wanted)}
     well = {name for name in made if records.describe(root / name)["status"] == "done"}
     done = {name_of(row) for rows in made.values() for row in rows}
     missing = [one for one in {one.name: one for one in wanted}.values() if one.name not in done]
     missing = [one for one in missing if place(one.cell) in well]
-    devices: Queue[Any] = Queue()
-    for device in jax.devices():
-        devices.put(device)
+    there, devices = jax.devices(), Queue[Any]()
+    for device in there[:1] * len(there) if jax.default_backend() == "cpu" else there:
+        devices.put(device)  # cores share what is compiled for the first
 
     def one(wanted: Pruning) -> dict[str, Any]:
         device = devices.get()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxsparse.config import Hyper, Run
@@ -88,6 +89,11 @@ def continued(run: Run, settings: Mapping[str, Any], epochs: int = 20) -> FineTu
     )
 
 
+def beside(data: Dataset, tree: Tree) -> Tree:
+    """The arrays on the device of the data. (Those that may be anywhere have everything compiled once more.)"""
+    return jax.device_put(tree, jnp.asarray(data.train.labels).sharding)
+
+
 def _training(run: Run, graph: nnx.GraphDef, every: int, masks: Tree) -> Training:
     return replace(make_train(run), graph=graph, wrap=partial(enforce, masks=masks, every=every))
 
@@ -133,7 +139,7 @@ def fine_tune(
     model = nnx.clone(model)
     model.train()
     graph, params, stats = nnx.split(model, nnx.Param, ...)
-    params, stats = nnx.as_pure(params), nnx.as_pure(stats)
+    params, stats = beside(data, (nnx.as_pure(params), nnx.as_pure(stats)))
     masks = method(params, plan[0][1])
     require_masks(params, masks)
     if tuning.epochs:
@@ -146,7 +152,7 @@ def fine_tune(
                 masks = both(state.optimizer.masks, method(state.params, planned[epoch]))
                 optimizer = state.optimizer._replace(masks=masks)
                 state = replace(state, params=apply(state.params, masks), optimizer=optimizer)
-            state = _epoch(*compiled, key, data, state)
+            state = jax.block_until_ready(_epoch(*compiled, key, data, state))  # queued, it would hold up other threads
         params, stats, masks = state.params, state.stats, state.optimizer.masks
     tuned: Any = nnx.merge(graph, apply(params, masks), stats, copy=True)
     tuned.eval()

@@ -66,7 +66,7 @@ def require_masks(params: Tree, masks: Tree) -> None:
 
 def apply(params: Tree, masks: Tree) -> Tree:
     """The parameters with zeros where they are pruned."""
-    return jax.tree.map(lambda w, mask: jnp.where(mask, w, jnp.zeros_like(w)), params, masks)
+    return jax.tree.map(lambda w, mask: jnp.where(mask, w, 0), params, masks)
 
 
 def both(masks: Tree, others: Tree) -> Tree:

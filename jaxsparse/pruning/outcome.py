@@ -12,7 +12,7 @@ from flax import nnx
 from jaxsparse.config import Run
 from jaxsparse.data import Dataset
 from jaxsparse.losses import evaluate
-from jaxsparse.pruning.fine_tuning import FineTuning, Method, fine_tune
+from jaxsparse.pruning.fine_tuning import FineTuning, Method, beside, fine_tune
 from jaxsparse.pruning.schedules import Plan
 from jaxsparse.trees import Tree
 
@@ -42,5 +42,7 @@ def prune(
     last = ((0, plan[-1][1]),)
     at_once, _ = fine_tune(model, run, data, key, method, last, replace(tuning, epochs=0))
     tuned, masks = fine_tune(model, run, data, key, method, plan, tuning)
-    before, pruned, after = (float(_test_error(*nnx.split(one), data)) for one in (model, at_once, tuned))
+    before, pruned, after = (
+        float(_test_error(graph, beside(data, state), data)) for graph, state in map(nnx.split, (model, at_once, tuned))
+    )
     return Outcome(tuned, masks, (before, pruned, after))
