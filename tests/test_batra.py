@@ -92,10 +92,15 @@ def test_removal_is_what_was_counted() -> None:
 def test_controls_take_equal_epochs_or_equal_compute(scale: Scale) -> None:
     (dense, *_) = scale.cells(trainings.DENSE)
     for share in trainings.SHARES:
-        short, long = (cells[0].run for cells in trainings.controls(scale, share).values())
+        found = {kind: cells[0].run for kind, cells in trainings.controls(scale, share).items()}
+        short, long = found["equal epochs"], found.get("equal compute")
         whole = models.widths_of(dense.run.model, dense.run.width, dense.run.widths)
         assert short.widths == tuple(width - round(share * width) for width in whole)
         assert (short.epochs, short.milestones) == (dense.run.epochs, dense.run.milestones)
+        if share > 0.5:  # a quarter of each layer leaves a sixteenth of the multiplications
+            assert long is None
+            continue
+        assert long is not None
         compute = [run.epochs * prunings.size_of(run)[1] for run in (dense.run, long)]
         assert compute[0] == pytest.approx(compute[1], rel=0.02)
         assert long.milestones[0] / long.epochs == pytest.approx(dense.run.milestones[0] / dense.run.epochs, abs=0.01)

@@ -13,7 +13,8 @@ the training ended.
 
 Controls (Liu et al. 2019): the architecture that keeps half, or a quarter, of the filters of each layer, from scratch,
 for as many epochs as the network that was pruned, and for as many multiplications: epochs times the ratio of the two
-networks' multiplications (Liu et al. stop at twice the epochs). What was fine-tuned has had 20 epochs more.
+networks' multiplications, where that is at most four (Liu et al. stop at twice the epochs; a quarter would take 13
+times). What was fine-tuned has had 20 epochs more.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ COMPARISONS: Mapping[str, Comparison] = {"BasicNet": ON_BASICNET, "VGG-16": ON_V
 """By network."""
 DEAD = 1e-3
 """|gamma| below which a filter is dead (Mehta et al. 2019)."""
+LONGEST = 4
+"""Times the epochs of the network that was pruned that a control may take."""
 SHARES = (0.5, 0.75)
 """Of the filters of each layer, for the controls and the structured results."""
 
@@ -135,7 +138,8 @@ def compared(network: str, scale: Scale) -> list[Pruning]:
 
 
 def controls(scale: Scale, share: float) -> Mapping[str, list[Cell]]:
-    """The architecture without this share of each layer's filters, from scratch: for equal epochs and compute."""
+    """The architecture without this share of each layer's filters, from scratch: for equal epochs, and for equal
+    compute unless that takes more than `LONGEST` times the epochs."""
     dense = scale.cells(DENSE)
     run = dense[0].run
     widths = models.widths_of(run.model, run.width, run.widths)
@@ -143,7 +147,9 @@ def controls(scale: Scale, share: float) -> Mapping[str, list[Cell]]:
     every = max(1, round(run.epochs * size_of(run)[1] / size_of(thin)[1] / run.points))
     epochs = every * run.points
     longer = replace(thin, epochs=epochs, measure_every=every, milestones=phases(DENSE).stretched(epochs))
+    runs = {"equal epochs": thin, "equal compute": longer}
     return {
-        "equal epochs": [replace(cell, run=thin) for cell in dense],
-        "equal compute": [replace(cell, run=longer) for cell in dense],
+        name: [replace(cell, run=run) for cell in dense]
+        for name, run in runs.items()
+        if run.epochs <= LONGEST * dense[0].run.epochs
     }
