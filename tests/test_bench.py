@@ -71,8 +71,8 @@ def test_profile_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.slow
 def test_grid_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SECONDS", 0.1)
-    found = bench.grid(MLP, cells=2, rounds=1)
-    assert found["cells_done"] == found["cells"] == 2
+    found = bench.grid(MLP, ("adam", "sgd"), ("none", "l2"), seeds=1, seconds=0.5, rounds=1)
+    assert found["cells_done"] == found["cells"] == 4
     assert found["step_seconds"] > 0
     assert 0 < found["compile_seconds"] < found["wall_seconds"]
     scaled = bench.scale(MLP, rounds=1)

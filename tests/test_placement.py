@@ -144,11 +144,12 @@ def train(run, groups, parts):
     communicates = bool(COLLECTIVE.search(compiled.advance.as_text()))
     return jax.device_get((losses, state.params, state.stats)), communicates
 
-def same(run):
+def same(run, within):
     (one, alone), (eight, together) = train(run, 1, 1), train(run, 1, 8)
     assert together and not alone
     assert one[0].shape == (1, run.epochs) and one[0][0, -1] < 0.9 * one[0][0, 0]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), one, eight)
+    np.testing.assert_allclose(one[0], eight[0], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=within, atol=within), one, eight)
 """
 
 
@@ -168,10 +169,12 @@ def test_cells_of_their_own_communicate_nothing() -> None:
     ids=str,
 )
 def test_eight_devices_train_one_cell_as_one_does(changes: dict[str, object]) -> None:
-    """Within 1e-5 over 100 steps; but over 20 where rectified convolutions amplify the rounding of float32, as that of
-    one unit in the last place of the learning rate on one device shows. In float64 nothing is left to amplify."""
+    """Within 1e-5 over 100 steps (convolutions with tanh: the losses, and weights within 1e-4); but over 20 where
+    rectified convolutions amplify the rounding of float32, as that of one unit in the last place of the learning rate on
+    one device shows. In float64 nothing is left to amplify."""
     wide = str("precision" in changes)
-    python(f"{EIGHT_DEVICES}same(replace(MLP, **{changes!r}))", JAX_ENABLE_X64=wide)
+    within = 1e-4 if "activation" in changes else 1e-5
+    python(f"{EIGHT_DEVICES}same(replace(MLP, **{changes!r}), {within})", JAX_ENABLE_X64=wide)
 
 
 COMPILES = """
