@@ -170,8 +170,8 @@ def test_cells_of_their_own_communicate_nothing() -> None:
 )
 def test_eight_devices_train_one_cell_as_one_does(changes: dict[str, object]) -> None:
     """Within 1e-5 over 100 steps (convolutions with tanh: the losses, and weights within 1e-4); but over 20 where
-    rectified convolutions amplify the rounding of float32, as that of one unit in the last place of the learning rate on
-    one device shows. In float64 nothing is left to amplify."""
+    rectified convolutions amplify the rounding of float32, as one device shows where the learning rate differs in its
+    last place. In float64 nothing is left to amplify."""
     wide = str("precision" in changes)
     within = 1e-4 if "activation" in changes else 1e-5
     python(f"{EIGHT_DEVICES}same(replace(MLP, **{changes!r}), {within})", JAX_ENABLE_X64=wide)
