@@ -62,6 +62,9 @@ BAD = {
     "bench without rival": ["bench", "step", "--model", "vgg-11", "--against", "torch"],
     "bench rival": ["bench", "step", "--against", "numpy"],
     "bench thresholding": ["bench", "step", "--thresholding", "soft"],
+    "bench seeds": ["bench", "grid", "--seeds", "0"],
+    "bench devices without cells": ["bench", "grid", "--seeds", "1"],
+    "bench seconds": ["bench", "grid", "--seconds", "0"],
     "bench out": ["bench", "profile", "--out", "/dev/null/profile"],
     "bench flag of another": ["bench", "decay", "--width", "2"],
 }

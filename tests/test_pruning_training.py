@@ -287,6 +287,15 @@ def test_one_compilation_serves_every_fine_tuning(model: nnx.Module) -> None:
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (params_of(first), params_of(other))), strict=True))
 
 
+def test_one_compilation_where_the_data_are_put_on_a_device(model: nnx.Module) -> None:
+    """The first epoch has weights that lay anywhere, the second those of the first."""
+    dataset = jax.device_put(data.load("digits"), jax.devices()[0])
+    tuning = pruning.FineTuning("sgd", 0.01, epochs=2)
+    fine_tuning._epoch.clear_cache()
+    pruning.fine_tune(model, RUN, dataset, jax.random.key(0), pruning.magnitude, ((0, 0.5),), tuning)
+    assert fine_tuning._epoch._cache_size() == 1
+
+
 def test_the_device_does_not_matter(model: nnx.Module) -> None:
     tuning = pruning.FineTuning("adam", 0.01, epochs=1)
     params = []

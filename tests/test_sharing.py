@@ -11,6 +11,24 @@ import pytest
 from jaxsparse.grid.sharing import Shared, told_by
 
 
+class Endless:
+    """A worker that tells for ever, and what it has told."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def __call__(self) -> Iterator[int]:
+        while True:
+            time.sleep(0.01)
+            self.told += 1
+            yield self.told
+
+    def has_ended(self) -> bool:
+        told = self.told
+        time.sleep(0.1)
+        return self.told == told
+
+
 def test_everything_is_taken_once() -> None:
     def slowly() -> Iterator[int]:
         for number in range(200):
@@ -39,13 +57,7 @@ def test_workers_tell_side_by_side() -> None:
 
 
 def test_what_a_worker_raises_ends_the_others() -> None:
-    reached = []
-
-    def endless() -> Iterator[int]:
-        while True:
-            time.sleep(0.01)
-            reached.append(1)
-            yield 1
+    endless = Endless()
 
     def failing() -> Iterator[int]:
         yield 2
@@ -53,23 +65,12 @@ def test_what_a_worker_raises_ends_the_others() -> None:
 
     with pytest.raises(OSError, match="no space left"):
         list(told_by([endless, failing]))
-    count = len(reached)
-    time.sleep(0.1)
-    assert len(reached) == count
+    assert endless.has_ended()
 
 
 def test_who_wants_no_more_waits_for_one_more_at_most() -> None:
-    reached = []
-
-    def endless() -> Iterator[int]:
-        while True:
-            time.sleep(0.01)
-            reached.append(1)
-            yield 1
-
-    told = told_by([endless, endless])
+    both = Endless(), Endless()
+    told = told_by(both)
     next(told)
     told.close()
-    count = len(reached)
-    time.sleep(0.1)
-    assert len(reached) == count
+    assert all(one.has_ended() for one in both)

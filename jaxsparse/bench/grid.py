@@ -63,6 +63,8 @@ def grid(
     run = work.run()
     steps = steps_per_epoch(run, describe(run.data))
     seeds = -(-4 * devices // max(combinations, 1)) if seeds is None else seeds
+    busy = seeds * combinations >= devices or not combinations  # without any, the declaration says what is missing
+    require(busy, "seeds", seeds, f"enough for the {devices} devices")
 
     def declared(epochs: int) -> grids.Declaration:
         timed = replace(run, epochs=epochs, measure_every=epochs // POINTS)
@@ -72,7 +74,7 @@ def grid(
     alone = {replace(program, epochs=run.epochs, measure_every=run.measure_every): n for program, n in cells.items()}
     measures = {program: cell_seconds(program, devices)[0] for program in alone}
     before = {program: [measure() for _ in range(rounds)] for program, measure in measures.items()}
-    step = statistics.median(seconds for taken in before.values() for seconds in taken)
+    step = statistics.median(each for taken in before.values() for each in taken)
     declaration = declared(POINTS * max(1, round(seconds / (POINTS * step * devices * steps))))
     jax.clear_caches()
     with tempfile.TemporaryDirectory() as folder:

@@ -199,7 +199,7 @@ class Engine:
         return self._put((hyper, seeds), CELLS)
 
     def compile(self, cells: Sequence[Cell]) -> Compiled:
-        """The training of cells that share a run, from all of these."""
+        """The training of these cells, which share a run, as many at a time as `together` says."""
         training, together = self._training(cells[0].run), self.together(len(cells))
 
         def advance(hyper: Hyper, seed: jax.Array, dataset: data.Dataset, state: State) -> tuple[State, jax.Array]:

@@ -77,29 +77,29 @@ def train_on_cluster(jobs: Sequence[Job], progress: Progress, address: str | Non
         task = ray.remote(num_returns="streaming", max_retries=LOST, **_needed())(_train_cell)
         alone = Progress(1, 0, (), 0.0, 0.0, 0.0, ())
         left = {task.remote(job.cell, job.folder.absolute(), alone): job for job in jobs}
-        shares: dict[str, float] = {}
+        shares: dict[Any, float] = {}
         while left:
             (told,), _ = ray.wait(list(left), num_returns=1, fetch_local=False)
             (cell, folder), ended = left[told], ()
             try:
                 step, files = ray.get(next(told))
-                shares[cell.name], ended = step.share, step.ended
+                shares[told], ended = step.share, step.ended
                 if files:
                     records.unpack(files, folder / cell.name)
             except StopIteration:
                 del left[told]
-                shares.pop(cell.name, None)
+                shares.pop(told, None)
             except exceptions.RayError as error:
                 del left[told]
-                shares.pop(cell.name, None)
+                shares.pop(told, None)
                 ended = (failure(cell, time.perf_counter() - started, f"{type(error).__name__}: {error}"),)
                 records.write(ended[0], folder)
-            current = tuple(cell for cell, _ in left.values() if cell.name in shares)
+            current = tuple(job.cell for one, job in left.items() if one in shares)
             progress = replace(
                 progress,
                 finished=progress.finished + len(ended),
                 current=current,
-                share=sum(shares[cell.name] for cell in current) / max(len(current), 1),
+                share=sum(shares.values()) / max(len(shares), 1),
                 training=time.perf_counter() - started,
                 ended=ended,
             )

@@ -119,7 +119,7 @@ def fine_tune(
 
     What is compiled depends on the network and on the kinds of optimizer and regularizer alone, so that further calls
     with other methods, sparsities, seeds and learning rates cost no compilation. It runs where `data` are committed to
-    (`jax.device_put(data, device)`), so that threads can prune on several devices at once.
+    (`jax.device_put(data, device)`), so that threads can prune at once, on one device or several.
 
     Args:
       model: of the class of the run's; left as it is.
