@@ -21,6 +21,8 @@ from jax.test_util import check_grads
 
 from jaxsparse import layers
 from jaxsparse.config import InvalidInput
+from jaxsparse.layers import products
+from jaxsparse.layers.direct import Geometry
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -286,6 +288,42 @@ def test_accelerators_get_the_plain_convolution(platform: str) -> None:
         return sorted(re.findall(r"stablehlo\.convolution.*dim_numbers = (.*?), window", program))
 
     assert lowered(layers.convolution) == lowered(lax.conv_general_dilated)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_convolution_as_products_equals_that_of_lax(geometry: str) -> None:
+    """Recipes are for accelerators; here they are called by name."""
+    with jax.enable_x64(True):
+        x, kernel, _, reference = example(geometry)
+        y, dx, dkernel = with_gradients(reference, x, kernel)
+        _, _, _, _, _, size, stride, padding, dilation = GEOMETRIES[geometry]
+        if isinstance(padding, str):
+            extent = ((size - 1) * dilation + 1,) * 2
+            padding = lax.padtype_to_pads(x.shape[1:3], extent, (stride,) * 2, padding)
+        pads = tuple(map(tuple, padding))
+        where = Geometry((stride,) * 2, (pads[0], pads[1]), (dilation,) * 2)
+        g = draw(3, *y.shape)  # the weights of `with_gradients`
+        ours = [
+            products.PRODUCTS.forward(where, None, x, kernel),
+            products.PRODUCTS.input_gradient(where, None, x, kernel, g),
+            products.PRODUCTS.kernel_gradient(where, None, x, kernel, g),
+        ]
+        assert_close(ours, [y, dx, dkernel], 1e-13)
+
+
+def test_on_an_accelerator_products_take_the_place_of_convolutions() -> None:
+    x, kernel = jnp.ones((3, 2, 8, 8, 5)), jnp.ones((3, 3, 3, 5, 6))
+
+    def convolutions() -> int:
+        def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return jnp.square(jax.vmap(lambda x, k: layers.convolution(x, k, padding="SAME"))(x, kernel)).sum()
+
+        program = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+        return program.count("stablehlo.convolution")
+
+    with layers.convolutions_as_products():
+        assert convolutions() == 0
+    assert convolutions() == 3
 
 
 def test_one_network_per_device() -> None:

@@ -19,6 +19,7 @@ from jaxsparse.data import (
     mnist,
     noise,
     objectnet3d,
+    paired,
     prepared,
     preparing,
     shapes,
@@ -60,8 +61,13 @@ class Embedded(Protocol):
     def load(self, name: str) -> Dataset: ...
 
 
-_EMBEDDED: dict[str, Embedded] = {"digits": digits, cluttered.NAME: cluttered, shapes.NAME: shapes}
-_WITH_SETTINGS = (cluttered.NAME, shapes.NAME)
+_EMBEDDED: dict[str, Embedded] = {
+    "digits": digits,
+    cluttered.NAME: cluttered,
+    paired.NAME: paired,
+    shapes.NAME: shapes,
+}
+_WITH_SETTINGS = (cluttered.NAME, paired.NAME, shapes.NAME)
 _MODULES: tuple[preparing.Published, ...] = (mnist, cifar, tinyimagenet, objectnet3d, imagenet)
 _PUBLISHED = {name: module for module in _MODULES for name in module.NAMES}
 _STREAMED = dict.fromkeys(imagenet.NAMES, imagenet)

@@ -50,14 +50,16 @@ def describe(name: str) -> Description:
     return Description(name, summary, (side, side, 1), 10, count, count // 5)
 
 
-def _paste(canvas: np.ndarray, patches: np.ndarray, where: np.ndarray) -> None:
-    """Lays patches `[n, k, k]` on canvases `[n, side, side]`, the brighter pixel above; `where` `[n, 2]` in [0, 1)."""
-    size = patches.shape[1]
+def pasted(canvas: np.ndarray, patches: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Canvases `[n, side, side]` with patches `[n, k, k]` laid on them, the brighter pixel above; `where` `[n, 2]` in
+    [0, 1)."""
+    canvas, size = canvas.copy(), patches.shape[1]
     corner = np.floor(where * (canvas.shape[1] - size + 1)).astype(int)
     rows = corner[:, 0, None, None] + np.arange(size)[:, None]
     columns = corner[:, 1, None, None] + np.arange(size)
     which = np.arange(len(canvas))[:, None, None]
     canvas[which, rows, columns] = np.maximum(canvas[which, rows, columns], patches)
+    return canvas
 
 
 def _clutter(originals: Arrays, side: int, fragments: int, count: int, seed: int) -> Arrays:
@@ -65,13 +67,13 @@ def _clutter(originals: Arrays, side: int, fragments: int, count: int, seed: int
     images, labels = originals[0][..., 0], originals[1]
     chosen = np.arange(count) % len(images)
     canvas = np.zeros((count, side, side), np.uint8)
-    _paste(canvas, images[chosen], np.random.default_rng((seed, 0)).random((count, 2)))
+    canvas = pasted(canvas, images[chosen], np.random.default_rng((seed, 0)).random((count, 2)))
     for fragment in range(1, fragments + 1):  # a stream each, so that none changes what the others draw
         draws = np.random.default_rng((seed, fragment)).random((count, 5))
         others = (chosen + 1 + np.floor(draws[:, 0] * (len(images) - 1)).astype(int)) % len(images)
         corner = np.floor(draws[:, 1:3] * (DIGIT - FRAGMENT + 1)).astype(int)
         windows = np.lib.stride_tricks.sliding_window_view(images, (FRAGMENT, FRAGMENT), (1, 2))
-        _paste(canvas, windows[others, corner[:, 0], corner[:, 1]], draws[:, 3:])
+        canvas = pasted(canvas, windows[others, corner[:, 0], corner[:, 1]], draws[:, 3:])
     return canvas[..., None], labels[chosen]
 
 

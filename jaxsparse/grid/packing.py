@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsparse import data, records
+from jaxsparse import data, layers, records
 from jaxsparse.config import Run
 from jaxsparse.data import folders, noise
 
@@ -53,6 +53,17 @@ class Packing:
         return math.ceil(cells / (devices * launches))
 
 
+def mapped(program: Program, cells: Tree) -> Tree:
+    """Many cells as one, with an axis more."""
+    return jax.vmap(program)(cells)
+
+
+def mapped_as_products(program: Program, cells: Tree) -> Tree:
+    """The same, with convolutions that stay what they are as matrix products."""
+    with layers.convolutions_as_products():
+        return mapped(program, cells)
+
+
 MOST = 32
 """Cells in one program; a killed grid loses what they had not finished."""
 SEQUENTIAL = "sequential"
@@ -60,10 +71,11 @@ PACKINGS: Mapping[str, Packing] = {
     SEQUENTIAL: Packing(unrolled, 1),
     "pairs": Packing(unrolled, 2),
     "map": Packing(jax.lax.map, MOST),
-    "vmap": Packing(lambda program, cells: jax.vmap(program)(cells), MOST),
+    "vmap": Packing(mapped, MOST),
+    "products": Packing(mapped_as_products, MOST),
 }
 """By name, for `--packing`: one cell after another; two written out in one program; many in a loop of the program; many
-as one, with an axis more."""
+as one, with an axis more; the same with convolutions as products, which differs on accelerators only."""
 PROBE = "probe"
 """In place of a name: the fastest of them, as measured."""
 

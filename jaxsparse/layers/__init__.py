@@ -36,6 +36,7 @@ from jaxsparse.layers.dropout import dropout
 from jaxsparse.layers.linear import Linear, product
 from jaxsparse.layers.normalisation import RELU, BatchNorm
 from jaxsparse.layers.pooling import max_pool
+from jaxsparse.layers.products import convolutions_as_products
 
 __all__ = [
     "ACTIVATIONS",
@@ -47,6 +48,7 @@ __all__ = [
     "Rectifier",
     "activation",
     "convolution",
+    "convolutions_as_products",
     "dropout",
     "max_pool",
     "product",

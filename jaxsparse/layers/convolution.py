@@ -13,9 +13,10 @@ from flax import nnx
 from jax import lax
 
 from jaxsparse.layers.chunks import map_chunks, sum_chunks
-from jaxsparse.layers.direct import LAYOUT, Geometry, direct, vary_alike
+from jaxsparse.layers.direct import LAYOUT, Geometry, direct, direct_input_gradient, vary_alike
 from jaxsparse.layers.matrices import matrix_applies, matrix_kernel_gradient, matrix_product
 from jaxsparse.layers.patches import FEW_CHANNELS, patch_product
+from jaxsparse.layers.products import Recipe, accelerated
 from jaxsparse.layers.winograd import TILE, winograd, winograd_applies, winograd_kernel_gradient
 
 
@@ -75,41 +76,46 @@ def convolution(
     (top, bottom), (left, right) = padding
     (down, along), (below, beside) = window_strides, rhs_dilation or (1, 1)
     geometry = Geometry((down, along), ((top, bottom), (left, right)), (below, beside))
-    return _convolution(geometry, precision, *vary_alike(inputs, kernel))
+    return _convolution(geometry, precision, accelerated(), *vary_alike(inputs, kernel))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolution(geometry: Geometry, precision: lax.PrecisionLike, x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _convolution(
+    geometry: Geometry, precision: lax.PrecisionLike, recipe: Recipe, x: jax.Array, kernel: jax.Array
+) -> jax.Array:
     return lax.platform_dependent(
         x,
         kernel,
         cpu=functools.partial(_on_cpu, geometry, precision),
-        default=functools.partial(direct, geometry, precision),
+        default=functools.partial(recipe.forward, geometry, precision),
     )
 
 
 def _convolution_forward(
-    geometry: Geometry, precision: lax.PrecisionLike, x: jax.Array, kernel: jax.Array
+    geometry: Geometry, precision: lax.PrecisionLike, recipe: Recipe, x: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolution(geometry, precision, x, kernel), (x, kernel)
+    return _convolution(geometry, precision, recipe, x, kernel), (x, kernel)
 
 
 def _convolution_backward(
-    geometry: Geometry, precision: lax.PrecisionLike, kept: tuple[jax.Array, jax.Array], g: jax.Array
+    geometry: Geometry,
+    precision: lax.PrecisionLike,
+    recipe: Recipe,
+    kept: tuple[jax.Array, jax.Array],
+    g: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Two separate choices of platform, so that the compiler drops either gradient if nobody needs it."""
-    plain = functools.partial(direct, geometry, precision)
     dx = lax.platform_dependent(
         *kept,
         g,
         cpu=functools.partial(_input_gradient, geometry, precision),
-        default=lambda x, kernel, g: jax.vjp(lambda x: plain(x, kernel), x)[1](g)[0],
+        default=functools.partial(recipe.input_gradient, geometry, precision),
     )
     dkernel = lax.platform_dependent(
         *kept,
         g,
         cpu=functools.partial(_kernel_gradient, geometry, precision),
-        default=lambda x, kernel, g: jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](g)[0],
+        default=functools.partial(recipe.kernel_gradient, geometry, precision),
     )
     return dx, dkernel
 
@@ -131,20 +137,7 @@ def _on_cpu(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array,
 def _input_gradient(
     geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array, g_NHWD: jax.Array
 ) -> jax.Array:
-    """Convolution of g with the kernel turned by 180 degrees and its channels swapped; strides become holes in g."""
-    strides, padding, dilation = geometry
-    turned_KKDC = lax.transpose(lax.rev(k_KKCD, (0, 1)), (0, 1, 3, 2))
-    around = []
-    for axis in (0, 1):
-        extent = (k_KKCD.shape[axis] - 1) * dilation[axis] + 1
-        before = extent - 1 - padding[axis][0]
-        spread = (g_NHWD.shape[1 + axis] - 1) * strides[axis] + 1
-        around.append((before, x_NHWC.shape[1 + axis] - spread - before + extent - 1))
-    if strides == (1, 1):
-        return _on_cpu(Geometry(strides, (around[0], around[1]), dilation), precision, g_NHWD, turned_KKDC)
-    return lax.conv_general_dilated(
-        g_NHWD, turned_KKDC, (1, 1), around, strides, dilation, dimension_numbers=LAYOUT, precision=precision
-    )
+    return direct_input_gradient(_on_cpu, geometry, precision, x_NHWC, k_KKCD, g_NHWD)
 
 
 def _kernel_gradient(

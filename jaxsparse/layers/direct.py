@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,31 @@ def direct(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, 
     strides, padding, dilation = geometry
     return lax.conv_general_dilated(
         x_NHWC, k_KKCD, strides, padding, rhs_dilation=dilation, dimension_numbers=LAYOUT, precision=precision
+    )
+
+
+def direct_input_gradient(
+    convolve: Callable[[Geometry, lax.PrecisionLike, jax.Array, jax.Array], jax.Array],
+    geometry: Geometry,
+    precision: lax.PrecisionLike,
+    x_NHWC: jax.Array,
+    k_KKCD: jax.Array,
+    g_NHWD: jax.Array,
+) -> jax.Array:
+    """Convolution of g, by `convolve`, with the kernel turned by 180 degrees and its channels swapped; strides become
+    holes in g, which XLA's own has to fill."""
+    strides, padding, dilation = geometry
+    turned_KKDC = lax.transpose(lax.rev(k_KKCD, (0, 1)), (0, 1, 3, 2))
+    around = []
+    for axis in (0, 1):
+        extent = (k_KKCD.shape[axis] - 1) * dilation[axis] + 1
+        before = extent - 1 - padding[axis][0]
+        spread = (g_NHWD.shape[1 + axis] - 1) * strides[axis] + 1
+        around.append((before, x_NHWC.shape[1 + axis] - spread - before + extent - 1))
+    if strides == (1, 1):
+        return convolve(Geometry(strides, (around[0], around[1]), dilation), precision, g_NHWD, turned_KKDC)
+    return lax.conv_general_dilated(
+        g_NHWD, turned_KKDC, (1, 1), around, strides, dilation, dimension_numbers=LAYOUT, precision=precision
     )
 
 

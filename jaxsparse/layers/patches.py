@@ -43,3 +43,12 @@ def patch_product(geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.
     return lax.dot(patches, k_KKCD.reshape(patches.shape[-1], D), precision=precision).reshape(
         len(x_NHWC), height, width, D
     )
+
+
+def patch_kernel_gradient(
+    geometry: Geometry, precision: lax.PrecisionLike, x_NHWC: jax.Array, k_KKCD: jax.Array, g_NHWD: jax.Array
+) -> jax.Array:
+    """The gradient of the kernel as one matrix product: patches, transposed, with the gradient of the result."""
+    KH, KW, _, D = k_KKCD.shape
+    patches = _patches(geometry, x_NHWC, *output_size(geometry, x_NHWC, k_KKCD), KH, KW)
+    return lax.dot(patches.T, g_NHWD.reshape(-1, D), precision=precision).reshape(k_KKCD.shape)
