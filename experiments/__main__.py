@@ -34,7 +34,7 @@ from experiments.entries import Entry, cells, findings
 from experiments.measured import Measured
 from experiments.mehta2019 import claims as mehta2019_claims
 from experiments.retsinas2020 import claims as retsinas2020_claims
-from experiments.scales import SCALES, Scale
+from experiments.scales import MLP, SCALES, Scale
 from experiments.yaguchi2018 import claims as yaguchi2018_claims
 from jaxsparse import data, grid, records
 from jaxsparse.config import InvalidInput, require, require_choice
@@ -66,7 +66,7 @@ class Reproduce:
     entry: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """what `list` shows; without any, all of the paper"""
     scale: str = "embedded"
-    """embedded (small, data that ship with the package) or paper (the paper's own)"""
+    """embedded (small, on data that ship with the package), mlp (an MLP, for all of the steps) or paper (its own)"""
     out: Path = Path("runs/experiments")
     """folder of the trainings"""
 
@@ -106,7 +106,7 @@ class All:
     """
 
     scale: str = "embedded"
-    """embedded or paper"""
+    """embedded, mlp or paper"""
     out: Path = Path("runs/experiments")
     """folder of the trainings"""
 
@@ -117,7 +117,7 @@ class List:
     are decided by it."""
 
     scale: str = "embedded"
-    """embedded or paper"""
+    """embedded, mlp or paper"""
 
 
 def _scale(name: str) -> Scale:
@@ -125,13 +125,20 @@ def _scale(name: str) -> Scale:
     return SCALES[name]
 
 
-def _every_entry() -> list[Entry]:
-    return [entry for entries in PAPERS.values() for entry in entries.values()]
+def _entries(paper: str, scale: Scale) -> dict[str, Entry]:
+    """The entries of a paper that there are at a scale."""
+    return {name: entry for name, entry in PAPERS[paper].items() if scale is not MLP or entry.on_mlp}
+
+
+def _every_entry(scale: Scale) -> list[Entry]:
+    return [entry for paper in PAPERS for entry in _entries(paper, scale).values()]
 
 
 def _reproduce(flags: Reproduce) -> int:
     require_choice("paper", flags.paper, tuple(PAPERS))
-    known, scale = PAPERS[flags.paper], _scale(flags.scale)
+    scale = _scale(flags.scale)
+    known = _entries(flags.paper, scale)
+    require(len(known) > 0, "scale", scale.name, f"another one for {flags.paper}: embedded or paper")
     for name in flags.entry:
         require_choice("entry", name, tuple(known))
     failed = _train_and_show([known[name] for name in flags.entry or known], scale, flags.out)
@@ -163,7 +170,7 @@ def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[s
 
 
 def _measured(out: Path | None, scale: Scale) -> Measured:
-    entries = _every_entry()
+    entries = _every_entry(scale)
     if out is not None:
         return measured.from_records(scale, out / scale.name, cells(entries, scale), findings(entries))
     return measured.from_csv(scale, MEASURED, findings(entries))
@@ -171,7 +178,24 @@ def _measured(out: Path | None, scale: Scale) -> Measured:
 
 def judged(paper: str | None, out: Path | None) -> list[dict[str, str]]:
     """The table of claims, from the figures that come with this package or those of a folder of trainings."""
-    return claims_table.judged(RULES, [_measured(out, scale) for scale in SCALES.values()], paper)
+    found = [_measured(out, scale) for scale in SCALES.values()]
+
+    def at(paper: str) -> list[Measured]:
+        return [one for one in found if _entries(paper, one.scale)]
+
+    return claims_table.judged(RULES, at, paper)
+
+
+def _regimes() -> list[str]:
+    """What each scale has of the steps of Mehta et al. 2019, for each kind of training."""
+    settings = [one for _, table in mehta2019.TABLES.values() for one in papers.settings(f"mehta2019_{table}")]
+    return [
+        f"`{scale.name}`, {network}: {text}"
+        for scale in SCALES.values()
+        for network, text in dict.fromkeys(
+            (one.network.split(" ")[0], scale.regime(one)) for one in scale.trained(settings)
+        )
+    ]
 
 
 def _claims(flags: Claims) -> int:
@@ -180,7 +204,7 @@ def _claims(flags: Claims) -> int:
     require(not (flags.csv and flags.markdown), "markdown", flags.markdown, "left out with --csv")
     rows = judged(flags.paper, flags.out)
     if flags.csv or flags.markdown:
-        print(claims_table.as_csv(rows) if flags.csv else claims_table.page(rows), end="")
+        print(claims_table.as_csv(rows) if flags.csv else claims_table.page(rows, _regimes()), end="")
         return 0
     console = style.console()
     for row in rows:
@@ -192,8 +216,8 @@ def _claims(flags: Claims) -> int:
 
 def _everything(flags: All) -> int:
     scale, failures = _scale(flags.scale), []
-    for paper, entries in PAPERS.items():
-        for name, entry in entries.items():
+    for paper in PAPERS:
+        for name, entry in _entries(paper, scale).items():
             try:
                 failed = _train_and_show([entry], scale, flags.out)
             except Exception as error:  # whatever it was, the other entries go on
@@ -202,7 +226,7 @@ def _everything(flags: All) -> int:
     _write_measured(scale, flags.out, flags.out / "measured")
     rows = judged(None, flags.out)
     records.write_text(flags.out / "claims.csv", claims_table.as_csv(rows))
-    records.write_text(flags.out / "claims.md", claims_table.page(rows))
+    records.write_text(flags.out / "claims.md", claims_table.page(rows, _regimes()))
     print(f"claims in {flags.out / 'claims.csv'} and {flags.out / 'claims.md'}")
     for failure in failures:
         print(f"experiments: {failure}", file=sys.stderr)
@@ -211,7 +235,7 @@ def _everything(flags: All) -> int:
 
 def _write_measured(scale: Scale, out: Path, to: Path) -> int:
     """Adds the figures of all trainings of a scale to those that were kept; how many trainings there are."""
-    entries = _every_entry()
+    entries = _every_entry(scale)
     wanted, kinds = cells(entries, scale), findings(entries)
     new = measured.from_records(scale, out / scale.name, wanted, kinds)
     require(bool(new.rows), "out", str(out), f"a folder with trainings of scale {scale.name}")
@@ -234,9 +258,9 @@ def _list(flags: List) -> int:
     scale = _scale(flags.scale)
     found = _measured(None, scale)
     print(f"python -m experiments PAPER ENTRY --scale {scale.name}   (hours on {measured.devices(MEASURED, scale)})")
-    for paper, entries in PAPERS.items():
+    for paper in PAPERS:
         ids = {claim["id"] for claim in papers.claims() if claim["paper"] == paper}
-        for name, entry in entries.items():
+        for name, entry in _entries(paper, scale).items():
             decided = [one for one, (by, _) in RULES.items() if name in by.split() and one in ids]
             cost = found.cost(entry.cells(scale))
             print(f"{paper}  {name:20}{entry.title}\n{'':{len(paper) + 2}}{cost}; claims {' '.join(decided) or '-'}")

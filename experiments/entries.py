@@ -31,6 +31,8 @@ class Entry:
     """computes from the trained networks what is missing of the findings, and keeps it in the folder"""
     findings: tuple[Findings, ...] = ()
     """where to read what `follow` kept"""
+    on_mlp: bool = False
+    """whether it is one of the scale `mlp` too, which has no convolutions"""
 
 
 def save(figure: Figure, root: Path, paper: str, entry: str, title: str) -> None:

@@ -49,13 +49,15 @@ def rows(name: str) -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
-UNSAID = {"optimizer": "Adam", "regularizer": "L2", "strength": "1e-4", "batch_size": "40"}
-"""Mehta et al. 2019, section 5: the defaults "unless otherwise specified". That they hold for SGD in table 4, for the
-strength in section 3's remark on the layer C6, and for the summary of 2018, is our reading."""
+_DEFAULTS = {"optimizer": "Adam", "regularizer": "L2", "strength": "1e-4", "batch_size": "40"}
+UNSAID: dict[str, dict[str, str]] = {"mehta2019": _DEFAULTS, "mehta2018": _DEFAULTS}
+"""What a table leaves blank, by paper. Mehta et al. 2019, section 5: the defaults "unless otherwise specified". That
+they hold for SGD in table 4, for the strength in section 3's remark on the layer C6, and for the summary of 2018, is
+our reading."""
 
 
 def _printed(row: dict[str, str]) -> Printed:
-    row = {**row, **{name: value for name, value in UNSAID.items() if not row[name]}}
+    row = {**row, **{name: value for name, value in UNSAID[row["paper"]].items() if not row[name]}}
     setting = Setting(
         network=row["network"],
         dataset=row["dataset"],

@@ -75,7 +75,7 @@ def _percent(masks: Iterable[np.ndarray]) -> list[float]:
 
 
 def _pruned(kernels: Sequence[tuple[int, ...]], dead: Sequence[np.ndarray]) -> tuple[int, float]:
-    """Weights of the convolutions, and the percentage that goes with dead channels, be they read or written."""
+    """Weights of the layers, and the percentage that goes with dead units, be they read or written."""
     sizes = [int(np.prod(shape)) for shape in kernels]
     alive_in = [1.0, *(1 - np.mean(mask) for mask in dead[:-1])]
     kept = [size * (1 - np.mean(mask)) * before for size, mask, before in zip(sizes, dead, alive_in, strict=True)]
@@ -101,9 +101,8 @@ def row(folder: Path, place: str) -> dict[str, Any]:
         "layer_units": last["layer_units"],
         **_norms(np.asarray(last["norm"]), last["layer_units"], run.thresholds.norm),
     }
-    convolutional = all(len(kernel) == 4 for kernel in kernels)
     normalised = not np.isnan(last["gamma"]).all()
-    return {**found, **(_filters(folder, last, kernels, run.thresholds.scale) if convolutional and normalised else {})}
+    return {**found, **(_filters(folder, last, kernels, run.thresholds.scale) if normalised else {})}
 
 
 def _norms(norm: np.ndarray, units: Sequence[int], threshold: float) -> dict[str, Any]:
@@ -118,7 +117,8 @@ def _norms(norm: np.ndarray, units: Sequence[int], threshold: float) -> dict[str
 def _filters(
     folder: Path, last: Mapping[str, Any], kernels: Sequence[tuple[int, ...]], threshold: float
 ) -> dict[str, Any]:
-    """What Mehta et al. 2019 look at: filters that are dead by scale, and universality."""
+    """What Mehta et al. 2019 look at: filters that are dead by scale, and universality; the signs of the gammas are
+    those of live filters."""
     ends = np.cumsum(last["layer_units"])[:-1]
     gamma, beta = (np.split(np.asarray(last[name]), ends) for name in ("gamma", "beta"))
     dead = [np.abs(layer) < threshold for layer in gamma]
@@ -134,7 +134,7 @@ def _filters(
         "conv_params_pruned": pruned,
         "layer_dead": _percent(dead),
         "layer_beta_positive": _percent(layer > 0 for layer in beta),
-        "layer_gamma_negative": _percent(layer < 0 for layer in gamma),
+        "layer_gamma_negative": _percent(layer[~mask] < 0 for layer, mask in zip(gamma, dead, strict=True)),
         "layer_universality": [float(np.mean(layer)) for layer in universality],
         "layer_universality_alive": [
             float(np.mean(layer[~mask])) if (~mask).any() else float("nan")

@@ -126,17 +126,19 @@ def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], cap
     return made
 
 
-def tabulated(name: str, title: str, tables: Sequence[str]) -> Entry:
+def tabulated(name: str, title: str, tables: Sequence[str], on_mlp: bool = False) -> Entry:
     """An entry that is a table: what `papers/` has under these names is trained, and printed beside the paper's."""
 
     def show(measured: Measured, root: Path) -> None:
         del root
         header, lines = rows(measured, tables)
         heading = f"{name}: {title} ({measured.scale.name} scale)"
-        style.console().print(table(heading, header, lines, caption=f"paper | ours, {OURS}"))
+        caption = f"paper | ours, {OURS}\n{regimes(measured.scale, settings)}"
+        style.console().print(table(heading, header, lines, caption=caption))
 
     competing = competition([figure for one in tables for figure in papers.quoted(one)])
-    own = trainings([setting for one in tables for setting in papers.settings(one)])
+    settings = [setting for one in tables for setting in papers.settings(one)]
+    own = trainings(settings)
 
     def cells(scale: Scale) -> list[Cell]:
         return [*own(scale), *(one.cell for one in competing(scale))]
@@ -144,7 +146,12 @@ def tabulated(name: str, title: str, tables: Sequence[str]) -> Entry:
     def follow(scale: Scale, root: Path) -> None:
         make(competing(scale), root)
 
-    return Entry(name, title, show, cells, follow, (PRUNINGS,))
+    return Entry(name, title, show, cells, follow, (PRUNINGS,), on_mlp)
+
+
+def regimes(scale: Scale, settings: Sequence[Setting]) -> str:
+    """How many of the paper's steps the settings have, and what that comes to; a line for each kind of training."""
+    return "\n".join(dict.fromkeys(scale.regime(one) for one in scale.trained(settings)))
 
 
 def summarised(name: str, title: str, settings: Sequence[Setting]) -> Entry:
@@ -155,6 +162,7 @@ def summarised(name: str, title: str, settings: Sequence[Setting]) -> Entry:
         header = ["setting", "error (%)", "dead by scale (%)", "dead by activation (%)", "error once pruned (%)"]
         metrics = ("test_error", "sparsity_scale", "sparsity_activation", "test_error_silenced")
         lines = [[label(one), *(said(measured.values(one, metric)) for metric in metrics)] for one in settings]
-        style.console().print(table(f"{name}: {title} ({measured.scale.name} scale)", header, lines))
+        caption = f"{OURS}\n{regimes(measured.scale, settings)}"
+        style.console().print(table(f"{name}: {title} ({measured.scale.name} scale)", header, lines, caption))
 
     return Entry(name, title, show, trainings(settings))

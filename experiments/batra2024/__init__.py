@@ -40,6 +40,7 @@ from experiments.batra2024.trainings import (
     SEEDS,
     SHARES,
     Curve,
+    cells_of,
     compared,
     controls,
     of,
@@ -232,7 +233,7 @@ def _controls() -> Entry:
 
     def show(measured: Measured, root: Path) -> None:
         del root
-        dense, rows = measured.scale.cells(DENSE), []
+        dense, rows = cells_of(measured.scale, DENSE), []
         for share in SHARES:
             scratch = controls(measured.scale, share)
             tuned = [100 - prunings.values(measured, dense, one, share, "own") for one in ("filters", "random-filters")]
@@ -248,12 +249,12 @@ def _controls() -> Entry:
         _print(name, title, measured, header, rows)
 
     def follow(scale: Scale, root: Path) -> None:
-        wanted = [pruned(scale.cells(DENSE), method, SHARES, "own") for method in ("filters", "random-filters")]
+        wanted = [pruned(cells_of(scale, DENSE), method, SHARES, "own") for method in ("filters", "random-filters")]
         prunings.make([one for each in wanted for one in each], root)
 
     def cells(scale: Scale) -> list[Cell]:
         scratch = [cells for share in SHARES for cells in controls(scale, share).values()]
-        return [*scale.cells(DENSE), *(cell for cells in scratch for cell in cells)]
+        return [*cells_of(scale, DENSE), *(cell for cells in scratch for cell in cells)]
 
     return Entry(name, title, show, cells, follow, (PRUNINGS,))
 

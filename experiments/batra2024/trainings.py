@@ -15,16 +15,21 @@ Controls (Liu et al. 2019): the architecture that keeps half, or a quarter, of t
 for as many epochs as the network that was pruned, and for as many multiplications: epochs times the ratio of the two
 networks' multiplications, where that is at most four (Liu et al. stop at twice the epochs; a quarter would take 13
 times). What was fine-tuned has had 20 epochs more.
+
+At embedded scale the networks are to be small and quick, not to show what dies by itself: BasicNet of four layers and
+VGGs of an eighth of their width on digits, batches of 0.4 of those of Mehta et al. and 14,000 steps (VGG: 3,500), under
+thirty times their strengths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from experiments.papers import Setting
 from experiments.prunings import Pruning, size_of
-from experiments.scales import Scale, phases
+from experiments.scales import BASICNETS, Scale, phases
 from jaxsparse import models
 from jaxsparse.grid import Cell
 
@@ -34,6 +39,34 @@ SEEDS = {1: 5, 8: 3}
 """Networks, by how many times as many filters they have."""
 WIDER = 8
 PROTOCOLS = ("batra2024", "own")
+
+
+SMALL_STEPS = {"BasicNet": 13_795, "VGG": 3_560}
+"""By the beginning of the network's name: whole numbers of epochs that five measurements divide."""
+
+
+def _small_network(setting: Setting) -> Mapping[str, Any]:
+    if setting.network in BASICNETS:
+        return {"model": "basicnet", "widths": tuple(width // 4 for width in BASICNETS[setting.network][:4])}
+    return {"model": setting.network.lower(), "width": 1 / 8}
+
+
+SMALL = Scale(
+    name="embedded",
+    data={"CIFAR10": "digits"},
+    network=_small_network,
+    steps=lambda setting: next(n for name, n in SMALL_STEPS.items() if setting.network.startswith(name)),
+    seeds=lambda setting: 3,
+    points=5,
+)
+
+
+def cells_of(scale: Scale, setting: Setting) -> list[Cell]:
+    """The trainings of a setting, one a seed."""
+    if scale.name != SMALL.name:
+        return scale.cells(setting)
+    strength = float(f"{30 * setting.strength:g}")
+    return SMALL.cells(replace(setting, batch=round(0.4 * setting.batch), strength=strength))
 
 
 @dataclass(frozen=True)
@@ -111,7 +144,7 @@ SHARES = (0.5, 0.75)
 
 def small(scale: Scale, wider: int = 1) -> list[Cell]:
     """Trainings of `batranet`, with so many times its filters."""
-    (like, *_) = scale.cells(replace(DENSE, optimizer="Adam", strength=0.0))
+    (like, *_) = cells_of(scale, replace(DENSE, optimizer="Adam", strength=0.0))
     run = replace(like.run, model="batranet", widths=(wider * FILTERS,) * 4, head=None)
     return [replace(like, run=run, seed=seed) for seed in range(SEEDS[wider])]
 
@@ -119,7 +152,7 @@ def small(scale: Scale, wider: int = 1) -> list[Cell]:
 def of(network: str, scale: Scale) -> list[list[Cell]]:
     """Trainings of a network, with its own batch: to prune, with L1 on gamma, and with each strength of Adam's L2."""
     settings = [replace(setting, network=network) for setting in (DENSE, SLIMMED, *COMPARISONS[network].implicit)]
-    return [scale.cells(replace(setting, batch=phases(setting).batch)) for setting in settings]
+    return [cells_of(scale, replace(setting, batch=phases(setting).batch)) for setting in settings]
 
 
 def pruned(cells: Sequence[Cell], method: str, shares: Iterable[float], tuning: str) -> list[Pruning]:
@@ -140,7 +173,7 @@ def compared(network: str, scale: Scale) -> list[Pruning]:
 def controls(scale: Scale, share: float) -> Mapping[str, list[Cell]]:
     """The architecture without this share of each layer's filters, from scratch: for equal epochs, and for equal
     compute unless that takes more than `LONGEST` times the epochs."""
-    dense = scale.cells(DENSE)
+    dense = cells_of(scale, DENSE)
     run = dense[0].run
     widths = models.widths_of(run.model, run.width, run.widths)
     thin = replace(run, widths=tuple(width - round(share * width) for width in widths), width=1.0)

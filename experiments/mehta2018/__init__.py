@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from flax import nnx
 
-from experiments.claims import NotRun, Rule, Verdict
+from experiments.claims import NOT_RUN, NOT_SHOWN, SHOWN, UNDECIDABLE, NotRun, Rule, Verdict, judge, premise
 from experiments.entries import Entry
 from experiments.measured import Measured
 from experiments.mehta2018 import universal
@@ -73,11 +73,12 @@ def _every(*ids: str) -> Rule:
     """The claims of the larger paper that say the same; all of them have to be shown."""
 
     def rule(measured: Measured) -> Verdict:
-        found = [(one, larger.RULES[one][1](measured)) for one in ids]
-        return Verdict(
-            all(verdict.shown for _, verdict in found),
-            ", ".join(f"{one} {'shown' if verdict.shown else 'not shown'}" for one, verdict in found),
-        )
+        found = {one: judge(larger.RULES[one][1], measured)[0] for one in ids}
+        text = ", ".join(f"{one} {status}" for one, status in found.items())
+        if NOT_RUN in found.values():
+            raise NotRun(text)
+        premise(NOT_SHOWN in found.values() or UNDECIDABLE not in found.values(), text)
+        return Verdict(all(status == SHOWN for status in found.values()), text)
 
     return rule
 

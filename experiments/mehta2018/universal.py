@@ -139,7 +139,7 @@ ENTRY = Entry(
 def rule(measured: Measured) -> Verdict:
     """Removing universal filters harms, and fine-tuning makes up for it."""
     found, control = (_columns(measured, kind) for kind in KINDS)
-    if len(found["seed"]) < measured.scale.seeds[BASE.dataset]:
+    if len(found["seed"]) < max(1, measured.scale.seeds(BASE)):
         raise NotRun(ENTRY.name)
     harmed = more(found["error_pruned"], found["error"], least=HARM)
     recouped = bool(np.mean(found["error_tuned"]) - np.mean(found["error"]) <= RECOUPED)

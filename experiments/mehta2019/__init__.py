@@ -29,7 +29,7 @@ from experiments.findings import Findings, read_rows
 from experiments.measured import Measured
 from experiments.mehta2019 import pictures
 from experiments.papers import Setting
-from experiments.scales import Scale, trainings
+from experiments.scales import LEARNING_RATES, Scale, trainings
 from experiments.tables import summarised, tabulated
 from jaxsparse import decay
 from jaxsparse.report import decay as pictures_of_decay
@@ -41,8 +41,8 @@ SLIMMING = tuple(
     replace(BASE, optimizer="SGD", regularizer="L1 on gamma", strength=strength) for strength in (1e-5, 1e-4, 1e-3)
 )
 """Network slimming (Liu et al. 2017, section 4: L1 on gamma with momentum SGD, of strength 1e-4 or 1e-5)."""
-LATE = -2
-"""Place of C6 among the layers: counted from the end, as the embedded network has fewer."""
+C5, C6 = 4, 5
+"""Places among the layers."""
 
 TABLES = {
     "table1": ("Optimizers and regularizers on CIFAR", "t1"),
@@ -96,24 +96,34 @@ SINGLE_WEIGHTS = Findings(
 """Outcomes of single weights, as in `decay-outcomes.parquet` of `jaxsparse decay`; they have no scale."""
 
 
+PLAN = decay.Plan(
+    optimizers=tuple(LEARNING_RATES),
+    regularizers=("l2", "wd", "wd-lr"),
+    strengths=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+    protocol="low-gradient",
+)
+"""Of figure 4 and the supplement's figure 3; the strengths are lost. `wd-lr` is AdamW's decay, which Yaguchi et al.
+speak of."""
+
+
 def _single_weights(name: str, title: str) -> Entry:
     """Simulated where they are missing; `jaxsparse decay` is the same."""
 
     def simulate(scale: Scale, root: Path) -> None:
         del scale
-        decay.write(decay.Plan(), root / DECAY)
+        decay.write(PLAN, root / DECAY)
 
     def show(measured: Measured, root: Path) -> None:
         del measured
         save(pictures_of_decay.draw("decay", root / DECAY), root, "mehta2019", name, title)
 
-    return Entry(name, title, show, follow=simulate, findings=(SINGLE_WEIGHTS,))
+    return Entry(name, title, show, follow=simulate, findings=(SINGLE_WEIGHTS,), on_mlp=True)
 
 
 FIGURES = [
     _single_weights("figure4", "One weight under hardly any gradient, SGD and Adam"),
     _single_weights("supplement-figure3", "The same with every optimizer"),
-    _evolution("figure2", "Gamma and beta of C6 over training", (replace(BASE, strength=1e-5), BASE, SGD), LATE),
+    _evolution("figure2", "Gamma and beta of C6 over training", (replace(BASE, strength=1e-5), BASE, SGD), C6),
     _universality("figure3", "Universality under weak and strong L2, CIFAR100", _weak_and_strong("CIFAR100")),
     _universality(
         "figure5",
@@ -125,13 +135,16 @@ FIGURES = [
         ],
     ),
     _evolution(
-        "supplement-figure1", "Gamma and beta of C5 over training", (replace(BASE, strength=1e-5), BASE, SGD), -3
+        "supplement-figure1", "Gamma and beta of C5 over training", (replace(BASE, strength=1e-5), BASE, SGD), C5
     ),
     _universality("supplement-figure2", "Universality under weak and strong L2, CIFAR10", _weak_and_strong("CIFAR10")),
 ]
 
+ON_MLP = ("table1", "table3", "supplement-table2", "supplement-table3", "supplement-table4")
+"""Tables of optimizers, batches and variants, which say something of units of an MLP too."""
+
 ENTRIES = {
-    **{name: tabulated(name, title, [f"mehta2019_{table}"]) for name, (title, table) in TABLES.items()},
+    **{name: tabulated(name, title, [f"mehta2019_{table}"], name in ON_MLP) for name, (title, table) in TABLES.items()},
     **{entry.name: entry for entry in FIGURES},
     "slimming": summarised("slimming", "Network slimming, to compare the layers of", SLIMMING),
 }

@@ -24,12 +24,15 @@ DIGIT, FRAGMENT = 8, 4
 """Sides in pixels."""
 
 
-def _settings(name: str) -> tuple[int, int, int]:
-    """Side, fragments and count in a name."""
-    found = re.fullmatch(rf"{NAME}(?:-(\d{{1,3}})-(\d{{1,3}})(?:-(\d{{1,7}}))?)?", name)
-    require(found is not None, "data", name, f"{NAME}-SIDE-FRAGMENTS-COUNT or its beginning, like {NAME}-16-4")
+def settings(name: str, family: str, defaults: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Side, fragments and count in a name `FAMILY-SIDE-FRAGMENTS-COUNT`.
+
+    Raises:
+      InvalidInput: for a name of another form or numbers out of range.
+    """
+    found = re.fullmatch(rf"{family}(?:-(\d{{1,3}})-(\d{{1,3}})(?:-(\d{{1,7}}))?)?", name)
+    require(found is not None, "data", name, f"{family}-SIDE-FRAGMENTS-COUNT or its beginning, like {family}-16-4")
     assert found is not None
-    defaults = (SIDE, FRAGMENTS, COUNT)
     side, fragments, count = (
         int(given) if given else default for given, default in zip(found.groups(), defaults, strict=True)
     )
@@ -45,7 +48,7 @@ def describe(name: str) -> Description:
     Raises:
       InvalidInput: for a name of another form or numbers out of range.
     """
-    side, fragments, count = _settings(name)
+    side, fragments, count = settings(name, NAME, (SIDE, FRAGMENTS, COUNT))
     summary = f"the digits at random positions of a {side}x{side} canvas, among {fragments} fragments of others"
     return Description(name, summary, (side, side, 1), 10, count, count // 5)
 
@@ -62,24 +65,32 @@ def pasted(canvas: np.ndarray, patches: np.ndarray, where: np.ndarray) -> np.nda
     return canvas
 
 
+def scattered(
+    canvas: np.ndarray, images: np.ndarray, shown: np.ndarray, fragments: int, seed: int, stream: int
+) -> np.ndarray:
+    """Canvases `[n, side, side]` with quarters of images `[m, 8, 8]` other than the one shown on each `[n]`; they draw
+    from streams of the seed of their own, from `stream` on, so that none changes what the others draw."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (FRAGMENT, FRAGMENT), (1, 2))
+    for fragment in range(fragments):
+        draws = np.random.default_rng((seed, stream + fragment)).random((len(canvas), 5))
+        others = (shown + 1 + np.floor(draws[:, 0] * (len(images) - 1)).astype(int)) % len(images)
+        corner = np.floor(draws[:, 1:3] * (DIGIT - FRAGMENT + 1)).astype(int)
+        canvas = pasted(canvas, windows[others, corner[:, 0], corner[:, 1]], draws[:, 3:])
+    return canvas
+
+
 def _clutter(originals: Arrays, side: int, fragments: int, count: int, seed: int) -> Arrays:
     """`count` images made from the originals in turn."""
     images, labels = originals[0][..., 0], originals[1]
     chosen = np.arange(count) % len(images)
     canvas = np.zeros((count, side, side), np.uint8)
     canvas = pasted(canvas, images[chosen], np.random.default_rng((seed, 0)).random((count, 2)))
-    for fragment in range(1, fragments + 1):  # a stream each, so that none changes what the others draw
-        draws = np.random.default_rng((seed, fragment)).random((count, 5))
-        others = (chosen + 1 + np.floor(draws[:, 0] * (len(images) - 1)).astype(int)) % len(images)
-        corner = np.floor(draws[:, 1:3] * (DIGIT - FRAGMENT + 1)).astype(int)
-        windows = np.lib.stride_tricks.sliding_window_view(images, (FRAGMENT, FRAGMENT), (1, 2))
-        canvas = pasted(canvas, windows[others, corner[:, 0], corner[:, 1]], draws[:, 3:])
-    return canvas[..., None], labels[chosen]
+    return scattered(canvas, images, chosen, fragments, seed, stream=1)[..., None], labels[chosen]
 
 
 def load(name: str) -> Dataset:
     """The arrays, on the default device."""
-    description, (side, fragments, count) = describe(name), _settings(name)
+    description, (side, fragments, count) = describe(name), settings(name, NAME, (SIDE, FRAGMENTS, COUNT))
 
     def make() -> tuple[Arrays, Arrays]:
         train, test = digits.splits()
