@@ -275,7 +275,7 @@ def _seeds_of_small(setting: Setting) -> int:
 EMBEDDED = Scale(
     name="embedded",
     data={
-        "CIFAR10": "cluttered-digits-12-2-25000",
+        "CIFAR10": "cluttered-digits-12-3-100000",
         "CIFAR100": "paired-digits-12-1-25000",
         "TinyImageNet": "paired-digits-12-2-25000",
         "ImageNet": "paired-digits-12-2-200000",
@@ -290,7 +290,7 @@ EMBEDDED = Scale(
 
 MLP = Scale(
     name="mlp",
-    data={"CIFAR10": "cluttered-digits-12-0-25000", "CIFAR100": "cluttered-digits-12-2-25000"},
+    data={"CIFAR10": "cluttered-digits-10-2-50000", "CIFAR100": "cluttered-digits-12-3-25000"},
     network=lambda setting: {"model": "mlp", "widths": (300,)},
     steps=paper_steps,
     seeds=lambda setting: 5 if setting.network == "BasicNet" and setting.dataset in CIFARS else 0,
