@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 
 from experiments import (
@@ -31,13 +32,15 @@ from experiments import (
 )
 from experiments.batra2024 import claims as batra2024_claims
 from experiments.entries import Entry, cells, findings
+from experiments.forecast import forecast
 from experiments.measured import Measured
 from experiments.mehta2019 import claims as mehta2019_claims
 from experiments.retsinas2020 import claims as retsinas2020_claims
-from experiments.scales import MLP, SCALES, Scale
+from experiments.scales import MLP, PAPER, SCALES, Scale
 from experiments.yaguchi2018 import claims as yaguchi2018_claims
 from jaxsparse import data, grid, records
 from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.grid.engine import step_seconds
 from jaxsparse.report import table as style
 
 PAPERS = {
@@ -127,7 +130,7 @@ def _scale(name: str) -> Scale:
 
 def _entries(paper: str, scale: Scale) -> dict[str, Entry]:
     """The entries of a paper that there are at a scale."""
-    return {name: entry for name, entry in PAPERS[paper].items() if scale is not MLP or entry.on_mlp}
+    return {name: entry for name, entry in PAPERS.get(paper, {}).items() if scale is not MLP or entry.on_mlp}
 
 
 def _every_entry(scale: Scale) -> list[Entry]:
@@ -154,6 +157,10 @@ def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[s
         data.require_ready(name)
     grid.use_every_core()
     records.writable(root)
+    missing = [cell for cell in wanted if not (root / studies.place(cell) / "run.json").exists()]
+    if scale is PAPER and missing:
+        for line in forecast(missing, step_seconds, jax.device_count()):
+            print(line, file=sys.stderr, flush=True)
     failed: list[str] = []
     for progress in studies.train(wanted, root):
         for record in progress.ended:
@@ -186,7 +193,7 @@ def judged(paper: str | None, out: Path | None) -> list[dict[str, str]]:
     return claims_table.judged(RULES, at, paper)
 
 
-def _regimes() -> list[str]:
+def regimes() -> list[str]:
     """What each scale has of the steps of Mehta et al. 2019, for each kind of training."""
     settings = [one for _, table in mehta2019.TABLES.values() for one in papers.settings(f"mehta2019_{table}")]
     return [
@@ -204,7 +211,7 @@ def _claims(flags: Claims) -> int:
     require(not (flags.csv and flags.markdown), "markdown", flags.markdown, "left out with --csv")
     rows = judged(flags.paper, flags.out)
     if flags.csv or flags.markdown:
-        print(claims_table.as_csv(rows) if flags.csv else claims_table.page(rows, _regimes()), end="")
+        print(claims_table.as_csv(rows) if flags.csv else claims_table.page(rows, regimes()), end="")
         return 0
     console = style.console()
     for row in rows:
@@ -226,7 +233,7 @@ def _everything(flags: All) -> int:
     _write_measured(scale, flags.out, flags.out / "measured")
     rows = judged(None, flags.out)
     records.write_text(flags.out / "claims.csv", claims_table.as_csv(rows))
-    records.write_text(flags.out / "claims.md", claims_table.page(rows, _regimes()))
+    records.write_text(flags.out / "claims.md", claims_table.page(rows, regimes()))
     print(f"claims in {flags.out / 'claims.csv'} and {flags.out / 'claims.md'}")
     for failure in failures:
         print(f"experiments: {failure}", file=sys.stderr)

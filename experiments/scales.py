@@ -6,8 +6,8 @@ the images, and the number of steps, which is printed as a factor with every tab
 - `paper`: the paper's own.
 - `embedded`: its convolutional networks with an eighth of their filters, on real digits in small images, for a fifth of
   its steps on CIFAR.
-- `mlp`: an MLP of 128 units in the place of BasicNet, on images of the same kind, for all of the paper's steps. It has no
-  layers to compare, and no filters: what dies are units.
+- `mlp`: an MLP of 128 units in the place of BasicNet, on images of the same kind, for all of the paper's steps. It has
+  no layers to compare, and no filters: what dies are units.
 
 Nothing replaces steps. A regularizer works through its sum over the steps, an adaptive method through the learning rate
 times the steps, and the loss holds a unit against the strength itself; a factor on strengths keeps the first and breaks
@@ -22,8 +22,8 @@ not known by heart, with a training loss of 0.02 to 0.1 at the end and a test er
               CIFAR100  paired-digits-12-0-20000 0.007, 24.2, 11-0-20000 0.04, 27.3 (both 78,000 steps), 12-1-25000
                         0.32, 41.1 (62,500 steps, at the first learning rate still): taken
     mlp       CIFAR10   cluttered-digits-10-1-25000 0.03, 9.1: taken; 10-2-25000 0.15, 19.0
-              CIFAR100  10-4-25000 0.52, 35.3: taken, though 128 units do not learn it as well as asked; 10-5-25000 0.69,
-                        41.7. 300 units do (12-3-25000 0.08, 35.0), in four times the time.
+              CIFAR100  10-4-25000 0.52, 35.3: taken, though 128 units do not learn it as well as asked; 10-5-25000
+                        0.69, 41.7. 300 units do (12-3-25000 0.08, 35.0), in three times the time.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_removal_is_what_was_counted() -> None:
 
 @pytest.mark.parametrize("scale", [EMBEDDED, PAPER], ids=lambda scale: scale.name)
 def test_controls_take_equal_epochs_or_equal_compute(scale: Scale) -> None:
-    (dense, *_) = scale.cells(trainings.DENSE)
+    (dense, *_) = trainings.cells_of(scale, trainings.DENSE)
     for share in trainings.SHARES:
         found = {kind: cells[0].run for kind, cells in trainings.controls(scale, share).items()}
         short, long = found["equal epochs"], found.get("equal compute")

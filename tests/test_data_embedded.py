@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsparse import data
 from jaxsparse.config import InvalidInput
-from jaxsparse.data import cache, cluttered, digits, shapes
+from jaxsparse.data import cache, cluttered, digits, paired, shapes
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,11 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cluttered-digits", "cluttered-digits-20-0-500", "shapes-16x16x1-cluttered-150", "shapes-24x24x3-300"]
+    "name",
+    [
+        *("cluttered-digits", "cluttered-digits-20-0-500", "paired-digits", "paired-digits-9-2-225"),
+        *("shapes-16x16x1-cluttered-150", "shapes-24x24x3-300"),
+    ],
 )
 def test_as_described(name: str) -> None:
     found, description = data.load(name), data.describe(name)
@@ -50,6 +54,7 @@ def test_sizes_default_and_given() -> None:
             "shapes-32x32x3-10",
             "shapes-x",
         ),
+        *("paired-digits-7-0", "paired-digits-12", "paired-digits-12-1-224", "paired-digitsx"),
         *("cluttered-digits-7-4", "cluttered-digits-16", "cluttered-digits-16-4-", "cluttered-digits-16-99"),
         *("shapes-32x32x3-../x", "shapes-16x16x1-cluttered-1e3", "cluttered-digits-16-4-9"),
     ],
@@ -99,6 +104,27 @@ def test_cluttered_digits_keep_training_and_test_digits_apart(monkeypatch: pytes
     found = data.load("cluttered-digits-16-6-2000")
     assert set(np.unique(found.train.images)) == {0, 100}
     assert set(np.unique(found.test.images)) == {0, 7}
+
+
+@pytest.mark.parametrize("name", ["paired-digits-12-0-225", "paired-digits-11-2-225"])
+def test_paired_digits_hold_one_digit_of_each_class_of_their_pair(name: str) -> None:
+    found = data.load(name)
+    for split, (originals, labels) in zip((found.train, found.test), digits.splits(), strict=True):
+        for index in range(0, 45, 3):
+            canvas = np.asarray(split.images[index, ..., 0])
+            for digit in paired.PAIRS[int(split.labels[index])]:
+                assert any(holds(canvas, original[..., 0]) for original in originals[labels == digit])
+
+
+def test_paired_digits_are_nothing_but_two_digits() -> None:
+    """Where they do not overlap the sum of the pixels is that of the two; it is never more."""
+    found, (originals, labels) = data.load("paired-digits-24-0-900").train, digits.splits()[0]
+    images, sums = np.asarray(found.images), originals.sum((1, 2, 3))
+    most = np.asarray([max(sums[labels == a]) + max(sums[labels == b]) for a, b in paired.PAIRS])
+    assert (images.sum((1, 2, 3)) <= most[np.arange(900) % 45]).all()
+    clear = {int(a) + int(b) for a in np.unique(sums) for b in np.unique(sums)}
+    assert np.mean([int(total) in clear for total in images.sum((1, 2, 3))]) > 0.5
+    assert (np.bincount(np.asarray(found.labels)) == 20).all()
 
 
 @settings(max_examples=20, deadline=None)

@@ -24,8 +24,8 @@ DIGIT, FRAGMENT = 8, 4
 """Sides in pixels."""
 
 
-def settings(name: str, family: str, defaults: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Side, fragments and count in a name `FAMILY-SIDE-FRAGMENTS-COUNT`.
+def settings(name: str, family: str, defaults: tuple[int, int, int], least: int = 50) -> tuple[int, int, int]:
+    """Side, fragments and count, `least` at least, in a name `FAMILY-SIDE-FRAGMENTS-COUNT`.
 
     Raises:
       InvalidInput: for a name of another form or numbers out of range.
@@ -38,7 +38,7 @@ def settings(name: str, family: str, defaults: tuple[int, int, int]) -> tuple[in
     )
     require(DIGIT <= side <= 64, "side of the canvas", side, f"{DIGIT} to 64 pixels")
     require(fragments <= 64, "number of fragments", fragments, "0 to 64")
-    require(50 <= count <= 10**6, "number of training images", count, "50 to 1000000")
+    require(least <= count <= 10**6, "number of training images", count, f"{least} to 1000000")
     return side, fragments, count
 
 

@@ -23,13 +23,18 @@ PAIRS = tuple(itertools.combinations(range(10), 2))
 """Digits of each class, in order of the labels."""
 
 
+def _settings(name: str) -> tuple[int, int, int]:
+    """Side, fragments and count; a test image of each class at least."""
+    return cluttered.settings(name, NAME, (SIDE, FRAGMENTS, COUNT), least=5 * len(PAIRS))
+
+
 def describe(name: str) -> Description:
     """Description of `paired-digits-SIDE-FRAGMENTS-COUNT`.
 
     Raises:
       InvalidInput: for a name of another form or numbers out of range.
     """
-    side, fragments, count = cluttered.settings(name, NAME, (SIDE, FRAGMENTS, COUNT))
+    side, fragments, count = _settings(name)
     among = f", among {fragments} fragments of others" if fragments else ""
     summary = f"pairs of different digits at random positions of a {side}x{side} canvas, which may overlap{among}"
     return Description(name, summary, (side, side, 1), len(PAIRS), count, count // 5)
@@ -51,7 +56,7 @@ def _pair(originals: Arrays, side: int, fragments: int, count: int, seed: int) -
 
 def load(name: str) -> Dataset:
     """The arrays, on the default device."""
-    description, (side, fragments, count) = describe(name), cluttered.settings(name, NAME, (SIDE, FRAGMENTS, COUNT))
+    description, (side, fragments, count) = describe(name), _settings(name)
 
     def make() -> tuple[Arrays, Arrays]:
         train, test = digits.splits()

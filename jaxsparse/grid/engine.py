@@ -24,9 +24,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxsparse import data, models, sparsity
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.grid.declaration import Cell
-from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, probed
+from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed
 from jaxsparse.shrinking.program import RUN_ONCE
-from jaxsparse.train import Row, State, Training, make_train
+from jaxsparse.train import Row, State, Training, make_train, steps_per_epoch
 
 CELLS, EVERYWHERE, BATCH = PartitionSpec("cell"), PartitionSpec(), PartitionSpec("batch")
 """How arrays lie on the devices: along the axis of cells, whole on each, or along that of a batch's images."""
@@ -240,6 +240,14 @@ class Engine:
         for state, losses in itertools.islice(intervals, cells[0].run.points):
             row = compiled.measured(self.dataset, state.params, state.bounds, state.stats, losses)
             yield state, jax.device_get(row)
+
+
+def step_seconds(run: Run) -> float:
+    """Seconds of a training step of one network on one device, measured on random images of the same shape."""
+    run = on_noise(run)
+    interval = _interval_seconds(run, SEQUENTIAL, 1)
+    interval()  # the first one also settles memory
+    return min(interval() for _ in range(2)) / steps_per_epoch(run, data.describe(run.data))
 
 
 def _interval_seconds(run: Run, packing: str, cells: int) -> Callable[[], float]:

@@ -80,6 +80,13 @@ PROBE = "probe"
 """In place of a name: the fastest of them, as measured."""
 
 
+def on_noise(run: Run) -> Run:
+    """A run with the same step, for measuring it: an epoch of 512 random images of the same shape."""
+    shape = "x".join(map(str, data.describe(run.data).shape))
+    short = {"epochs": 1, "measure_every": 1, "milestones": (), "restarts": 0, "shrink_every": 0}
+    return replace(run, data=noise.PREFIX + shape, batch=min(run.batch, noise.TRAIN_SIZE), **short)
+
+
 def probed(run: Run, cells: int, seconds_of: Callable[[Run, str, int], Callable[[], float]]) -> str:
     """Name of the fastest packing of so many cells of a run on this device, from the user's cache folder or measured.
 
@@ -92,9 +99,7 @@ def probed(run: Run, cells: int, seconds_of: Callable[[Run, str, int], Callable[
       seconds_of: makes ready to train so many cells of a run in one packing; what it gives trains an interval of them
         and tells its seconds.
     """
-    shape = "x".join(map(str, data.describe(run.data).shape))
-    short = {"epochs": 1, "measure_every": 1, "milestones": (), "restarts": 0, "shrink_every": 0}
-    run = replace(run, data=noise.PREFIX + shape, batch=min(run.batch, noise.TRAIN_SIZE), **short)
+    run = on_noise(run)
     device = jax.devices()[0]
     about = {"run": asdict(run), "cells": min(cells, MOST), "device": f"{device.device_kind} ({device.platform})"}
     about["jaxlib"] = version("jaxlib")
