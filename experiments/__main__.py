@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +72,8 @@ class Reproduce:
     """embedded (small, on data that ship with the package), mlp (an MLP, for all of the steps) or paper (its own)"""
     out: Path = Path("runs/experiments")
     """folder of the trainings"""
+    kept: bool = False
+    """train only what the figures that come with this package lack, where an entry asks for figures alone"""
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,19 @@ def _reproduce(flags: Reproduce) -> int:
     require(len(known) > 0, "scale", scale.name, f"another one for {flags.paper}: embedded or paper")
     for name in flags.entry:
         require_choice("entry", name, tuple(known))
-    failed = _train_and_show([known[name] for name in flags.entry or known], scale, flags.out)
+    kept = measured.from_csv(scale, MEASURED) if flags.kept else Measured(scale, {})
+    failed = _train_and_show([known[name] for name in flags.entry or known], scale, flags.out, kept)
     for message in failed:
         print(f"experiments: {message}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[str]:
-    """Trains what is missing of some entries and shows them all; which trainings failed, and why."""
-    wanted, root = cells(entries, scale), out / scale.name
+def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path, kept: Measured) -> list[str]:
+    """Trains what is missing of some entries and shows them all; which trainings failed, and why. Kept figures serve
+    the entries that ask for no more."""
+    every, root = cells(entries, scale), out / scale.name
+    whole = {studies.place(cell) for cell in cells([one for one in entries if not one.figures_only], scale)}
+    wanted = [cell for cell in every if studies.place(cell) not in kept.rows or studies.place(cell) in whole]
     for name in dict.fromkeys(cell.run.data for cell in wanted):
         data.require_ready(name)
     grid.use_every_core()
@@ -171,6 +177,7 @@ def _train_and_show(entries: Sequence[Entry], scale: Scale, out: Path) -> list[s
     for entry in entries:
         entry.follow(scale, root)
     found = measured.from_records(scale, root, wanted, findings(entries))
+    found = replace(found, rows={**kept.rows, **found.rows})
     for entry in entries:
         entry.show(found, root)
     return failed
@@ -226,7 +233,7 @@ def _everything(flags: All) -> int:
     for paper in PAPERS:
         for name, entry in _entries(paper, scale).items():
             try:
-                failed = _train_and_show([entry], scale, flags.out)
+                failed = _train_and_show([entry], scale, flags.out, Measured(scale, {}))
             except Exception as error:  # whatever it was, the other entries go on
                 failed = [(str(error).splitlines() or [type(error).__name__])[0]]
             failures += [f"{paper} {name}: {message}" for message in failed]

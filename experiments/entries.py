@@ -33,6 +33,8 @@ class Entry:
     """where to read what `follow` kept"""
     on_mlp: bool = False
     """whether it is one of the scale `mlp` too, which has no convolutions"""
+    figures_only: bool = False
+    """whether it asks for the figures of its trainings alone, not for networks or histories"""
 
 
 def save(figure: Figure, root: Path, paper: str, entry: str, title: str) -> None:

@@ -146,7 +146,8 @@ def tabulated(name: str, title: str, tables: Sequence[str], on_mlp: bool = False
     def follow(scale: Scale, root: Path) -> None:
         make(competing(scale), root)
 
-    return Entry(name, title, show, cells, follow, (PRUNINGS,), on_mlp)
+    quotes = any(papers.quoted(one) for one in tables)
+    return Entry(name, title, show, cells, follow, (PRUNINGS,), on_mlp, figures_only=not quotes)
 
 
 def regimes(scale: Scale, settings: Sequence[Setting]) -> str:
@@ -165,4 +166,4 @@ def summarised(name: str, title: str, settings: Sequence[Setting]) -> Entry:
         caption = f"{OURS}\n{regimes(measured.scale, settings)}"
         style.console().print(table(f"{name}: {title} ({measured.scale.name} scale)", header, lines, caption))
 
-    return Entry(name, title, show, trainings(settings))
+    return Entry(name, title, show, trainings(settings), figures_only=True)

@@ -400,6 +400,13 @@ def test_an_entry_from_training_to_table_and_figure(
     assert before == {path: path.stat().st_mtime_ns for path in before}, "nothing was left to train"
     assert command.main(["keep", "--scale", "tiny", "--out", str(tmp_path), "--to", str(tmp_path / "kept")]) == 0
     kept = measured.from_csv(tiny(), tmp_path / "kept")
+    monkeypatch.setattr(command, "MEASURED", tmp_path / "kept")
+    table = replace(entry, figures_only=True, show=lambda found, root: print(len(found.runs(first)), "runs"))
+    monkeypatch.setattr(command, "PAPERS", {"mehta2019": {"pair": table}})
+    capsys.readouterr()
+    assert command.main([*again[:-1], str(tmp_path / "new"), "--kept"]) == 0
+    assert capsys.readouterr().out == "2 runs\n"
+    assert not list((tmp_path / "new").rglob("run.json")), "what is kept is not trained again"
     for metric in ("test_error", "conv_params_pruned", "train_loss"):
         np.testing.assert_allclose(kept.values(first, metric), found.values(first, metric), rtol=1e-3)
 
