@@ -210,11 +210,11 @@ def l2_is_decay_for_sgd(measured: Measured) -> Verdict:
             other = decayed.get(one.strength)
             if other is not None and len(_learned(measured, [one, other])) == 2:
                 a, b = values(measured, one), values(measured, other)
-                errors = [values(measured, each, "test_error") for each in (one, other)]
+                error, other_error = (values(measured, each, "test_error") for each in (one, other))
                 text = (
-                    f"{dataset} {one.strength:g}: {said(a)} and {said(b)} (error {said(errors[0])}, {said(errors[1])})"
+                    f"{dataset} {one.strength:g}: {said(a)} and {said(b)} (error {said(error)} and {said(other_error)})"
                 )
-                found.append((alike(a, b, 2.0) and alike(*errors, 2.0), text))
+                found.append((alike(a, b, 2.0) and alike(error, other_error, 2.0), text))
                 largest = max(largest, float(np.mean(a)), float(np.mean(b)))
     premise(largest >= ANY, "SGD has no dead filters where it learns: " + "; ".join(text for _, text in found))
     return _all(found)
