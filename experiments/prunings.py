@@ -94,7 +94,7 @@ TUNINGS = {
 """Fine-tunings: none; as the training ended, for 20 epochs; that of Batra et al. 2024."""
 
 
-_dataset = lru_cache(maxsize=4)(lambda name, device: jax.device_put(data.load(name), device))
+_dataset = lru_cache(maxsize=4)(lambda name, pixels, device: jax.device_put(data.load(name, pixels), device))
 _network = lru_cache(maxsize=4)(lambda folder, device: export.load(folder))
 
 
@@ -103,7 +103,7 @@ def _row(wanted: Pruning, root: Path, device: Any) -> dict[str, Any]:
     folder, cell = root / place(wanted.cell), wanted.cell
     described = records.describe(folder)
     run, seed = records.run_of(described), jax.random.key(cell.seed)
-    dataset, model = _dataset(run.data, device), _network(folder, device)
+    dataset, model = _dataset(run.data, run.pixels, device), _network(folder, device)
     outcome = pruning.prune(
         model,
         run,

@@ -52,7 +52,7 @@ def _row(wanted: Pruning, root: Path) -> dict[str, Any]:
     params = nnx.as_pure(params)
     masks = methods(cell.run, jax.random.key(cell.seed))[wanted.method](params, wanted.asked)
     large: Any = nnx.merge(graph, pruning.apply(params, masks), rest, copy=True)
-    dataset = data.load(cell.run.data)
+    dataset = data.load(cell.run.data, cell.run.pixels)
     image = data.preprocess(dataset, dataset.test.images[:8])
     small, report = shrink(large, image, pruning.dead_units(masks))
     costs = [cost(each, image, batches=()) for each in (large, small)]

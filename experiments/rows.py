@@ -58,7 +58,7 @@ def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
     if not path.exists():
         run = records.run_of(records.describe(folder))
         graph, state = nnx.split(export.load(folder))
-        dataset = _opened(run.data)
+        dataset = _opened(run.data, run.pixels)
         observe = _observe_on_device if dataset.description.fits else _observe
         found = observe(graph, state, dataset, models.features_of(run.model), models.activation_of(run))
         rows = [

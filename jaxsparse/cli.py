@@ -70,6 +70,8 @@ class Settings:
     16 32 32 64; vgg, wrn: the network's own, divided by 8]"""
     head: tuple[int, ...] | None = None
     """units of the dense layers before the last one; no number: none [the network's own]"""
+    pixels: str = "standardised"
+    """what the network is fed: standardised (mean 0, deviation 1 per channel) or unit (from 0 to 1)"""
     activation: str = "relu"
     """activation function: relu, leaky-relu, elu, tanh or sigmoid"""
     slope: float = 0.01
@@ -111,6 +113,9 @@ class Settings:
     """a unit is dead by activation where it never exceeds this on the training set"""
     threshold_norm: float = Thresholds.norm
     """a unit is dead by norm where the L2 norm of its incoming weights is below this"""
+    regularize: str = "all"
+    """what the regularizer acts on: all, or some of kernels, biases, scales (gamma) and shifts (beta) joined by +, like
+    kernels or kernels+biases"""
     learning_rate: float | None = None
     """initial learning rate [the paper's for each optimizer]"""
     thresholding: str = "none"
@@ -143,6 +148,7 @@ class Settings:
             width=1.0 if self.width is None else self.width,
             widths=self.widths or (scale.widths if self.width is None else ()),
             head=self.head,
+            pixels=self.pixels,
             activation=self.activation,
             slope=self.slope,
             initial_beta=self.initial_beta,
@@ -152,6 +158,7 @@ class Settings:
             dropout=self.dropout,
             gamma_rate=self.gamma_rate,
             beta_rate=self.beta_rate,
+            regularize=self.regularize,
             convention=self.convention,
             nesterov=nesterov,
             epochs=epochs,
@@ -348,7 +355,7 @@ def _measure(flags: Measure, command: str) -> int:
     del command
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
     model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
-    dataset = data.opened(run.data)
+    dataset = data.opened(run.data, run.pixels)
     found = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
     judged = sparsity.judge(found, thresholds)
     print(json.dumps(judged.counts()) if flags.json else judged)

@@ -71,6 +71,8 @@ class Run:
     """units per hidden layer; empty: the network's own, times width"""
     head: tuple[int, ...] | None = None
     """units of the dense layers before the last one (convolutional networks); none given: the network's own"""
+    pixels: str = "standardised"
+    """what networks are fed: `data.PIXELS`"""
     activation: str = "relu"
     """activation function: `layers.ACTIVATIONS`"""
     slope: float = 0.01
@@ -90,6 +92,8 @@ class Run:
     """update rule"""
     regularizer: str = "none"
     """form of the regularizer"""
+    regularize: str = "all"
+    """which parameters the regularizer acts on: `trees.choice`"""
     convention: str = "torch"
     """whose formulas the update rule follows"""
     nesterov: bool = False

@@ -112,13 +112,14 @@ def writable(folder: Path, field: str = "out") -> None:
         ) from None
 
 
-def declare(path: Path, what: str, declaration: Mapping[str, Any]) -> None:
+def declare(path: Path, what: str, declaration: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
     """Makes a folder that of one declaration: writes it there as JSON, or finds the same there already.
 
     Args:
       path: of the declaration; its folder is made if it is missing.
       what: is declared, for the message: `grid`.
       declaration: of what JSON can hold; innermost names are unique.
+      defaults: what a declaration says that an older version wrote, which did not know these names.
 
     Raises:
       InvalidInput: where the folder holds another declaration, with the differences; or anything else; or where it
@@ -133,6 +134,7 @@ def declare(path: Path, what: str, declaration: Mapping[str, Any]) -> None:
         return
     try:
         theirs, ours = (_flat(json.loads(found)) for found in (path.read_text(encoding="utf-8"), text))
+        theirs = {**_flat(json.loads(json.dumps(defaults or {}))), **theirs}
     except (OSError, ValueError, AttributeError):
         raise InvalidInput(f"out must be a folder with a readable {path.name}, got {str(folder)!r}") from None
     names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]

@@ -256,6 +256,13 @@ _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "proximal-group-lasso": ProximalGroupLasso,
 }
 
+KINDS: dict[str, Kind] = {
+    "bn-l1": Kind.SCALE,
+    "group-lasso": Kind.KERNEL,
+    "proximal-group-lasso": Kind.KERNEL,
+}
+"""The kind of parameter that a regularizer is about, by its name; what is not listed acts on every one."""
+
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
 """What `regularizer` knows: `none`, and the `name` of each regularizer."""
 

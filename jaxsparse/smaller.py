@@ -66,7 +66,7 @@ def command(flags: Shrink) -> int:
     out = flags.out or folder.with_name(folder.name + "-shrunk")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
     run = records.run_of(described)
-    dataset = data.opened(run.data)
+    dataset = data.opened(run.data, run.pixels)
     example = data.preprocess(dataset, data.examples(dataset.test, 8))
     dead = _dead(flags, model, dataset, run)
     constants = {name: np.zeros(len(mask)) for name, mask in (dead or {}).items()} if flags.by == "activation" else None

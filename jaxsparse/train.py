@@ -11,7 +11,7 @@ optimizer, `advance` is compiled for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,11 +21,11 @@ import optax
 from flax import nnx
 
 from jaxsparse import models, optimizers, regularizers, schedules
-from jaxsparse.config import Hyper, Run, require
-from jaxsparse.data import Dataset, Description, Stream, describe, preprocess, shuffled
+from jaxsparse.config import Hyper, Run, require, require_choice
+from jaxsparse.data import PIXELS, Dataset, Description, Stream, describe, preprocess, shuffled
 from jaxsparse.losses import cross_entropy, evaluate
 from jaxsparse.thresholding import BOUND_RATES, NONE, Bounds, Thresholding, observe, thresholding
-from jaxsparse.trees import Kind, Tree, kinds, of_kind
+from jaxsparse.trees import Kind, Mask, Tree, choice, kinds, of_kind
 
 Measure = Callable[[nnx.Module, Dataset | Stream], Tree]
 """What is measured at the end of an interval: a pytree of arrays from a model (in evaluation mode) and the data."""
@@ -142,12 +142,17 @@ class Training:
         """
         run, schedule = self.run, self.schedule(hyper)
         regularizer = regularizers.regularizer(run.regularizer, hyper.strength)
+        chosen = choice(run.regularize)
+        mask = None if chosen == frozenset(Kind) else of_kind(*chosen)
 
-        def rule(rate: float, regularizer: regularizers.Regularizer | None) -> optax.GradientTransformation:
+        def rule(
+            rate: float, regularizer: regularizers.Regularizer | None, mask: Mask | None = None
+        ) -> optax.GradientTransformation:
             return optimizers.optimizer(
                 run.optimizer,
                 schedule if rate == 1 else lambda count: rate * schedule(count),
                 regularizer=regularizer,
+                mask=mask,
                 convention=run.convention,
                 **({"nesterov": True} if run.nesterov else {}),
                 **hyper.constants,
@@ -155,16 +160,19 @@ class Training:
 
         rates = {Kind.SCALE: run.gamma_rate, Kind.SHIFT: run.beta_rate}
         if set(rates.values()) == {1.0}:
-            return rule(1.0, regularizer)
+            return rule(1.0, regularizer, mask)
 
         def grouped(regularizer: regularizers.Regularizer | None) -> optax.GradientTransformation:
-            return optax.partition({kind: rule(rates.get(kind, 1.0), regularizer) for kind in Kind}, kinds)
+            groups: dict[Hashable, optax.GradientTransformation] = {
+                kind: rule(rates.get(kind, 1.0), regularizer if kind in chosen else None) for kind in Kind
+            }
+            return optax.partition(groups, kinds)
 
         if regularizer is None or isinstance(regularizer, regularizers.DecoupledDecay):
             return grouped(regularizer)
         if isinstance(regularizer, regularizers.Decoupled):  # what acts on one kind wants the whole tree
-            return optax.chain(grouped(None), regularizer.transformation(schedule))
-        return optax.chain(regularizer.transformation(), grouped(None))
+            return optax.chain(grouped(None), regularizer.transformation(schedule, mask))
+        return optax.chain(regularizer.transformation(mask), grouped(None))
 
     def _for_products(self, weights: Tree) -> Tree:
         """Kernels and biases in the type that products are computed in; what normalises stays float32."""
@@ -264,6 +272,8 @@ def make_train(run: Run, measure: Measure = lambda model, data: None) -> Trainin
     """
     description = describe(run.data)
     steps_per_epoch(run, description)
+    require_choice("pixels", run.pixels, PIXELS)
+    choice(run.regularize)
     model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
     example = jax.ShapeDtypeStruct((1, *description.shape), jnp.float32)
     graph = nnx.split(model, nnx.Param, ...)[0]

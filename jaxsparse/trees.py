@@ -20,6 +20,8 @@ from typing import Any, TypeAlias
 
 import jax
 
+from jaxsparse.config import require
+
 Tree: TypeAlias = Any
 """Any pytree of arrays (or of what the text says instead)."""
 
@@ -81,6 +83,25 @@ def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
     """
     chosen = frozenset(Kind(kind) for kind in wanted)
     return lambda params: jax.tree.map(lambda kind: kind in chosen, kinds(params))
+
+
+EVERYTHING = "all"
+PLURALS = {"kernels": Kind.KERNEL, "biases": Kind.BIAS, "scales": Kind.SCALE, "shifts": Kind.SHIFT}
+"""What a command line calls the kinds of a network's parameters."""
+
+
+def choice(text: str) -> frozenset[Kind]:
+    """The kinds that a text names: `all`, or some of `PLURALS` joined by `+`, such as `kernels+biases`.
+
+    Raises:
+      InvalidInput: for another text.
+    """
+    if text == EVERYTHING:
+        return frozenset(Kind)
+    names = text.split("+")
+    allowed = f"{EVERYTHING}, or some of {' '.join(PLURALS)} joined by +, each once"
+    require(set(names) <= PLURALS.keys() and len(set(names)) == len(names), "regularize", text, allowed)
+    return frozenset(PLURALS[name] for name in names)
 
 
 kernels = of_kind(Kind.KERNEL)

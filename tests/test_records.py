@@ -136,6 +136,15 @@ def test_a_folder_belongs_to_one_declaration(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_declaration_of_an_older_version_has_the_defaults(tmp_path: Path) -> None:
+    """A grid that an older version began goes on under the same settings, and under no others."""
+    path, older, defaults = tmp_path / "new" / "grid.json", {"run": {"batch": 1}}, {"batch": 9, "kinds": ("a", "b")}
+    records.declare(path, "grid", older)
+    records.declare(path, "grid", {"run": {"batch": 1, "kinds": ("a", "b")}}, defaults)
+    with pytest.raises(InvalidInput, match=r"differs: kinds was \['a', 'b'\], is now \['a'\]"):
+        records.declare(path, "grid", {"run": {"batch": 1, "kinds": ("a",)}}, defaults)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff"])
 def test_a_spoilt_declaration(tmp_path: Path, text: str) -> None:
     (tmp_path / "grid.json").write_bytes(text.encode(errors="surrogateescape"))

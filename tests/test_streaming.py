@@ -76,8 +76,8 @@ class InOrder:
 
 
 @cache
-def stream() -> data.Stream:
-    one = digits()
+def stream(pixels: str = "standardised") -> data.Stream:
+    one = data.load("digits", pixels)
     return data.Stream(one.mean, one.deviation, FromMemory("train"), FromMemory("test"), InOrder, one.description)
 
 
@@ -86,11 +86,13 @@ def close(one: Any, other: Any, **tolerance: float) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
 
 
-def test_the_same_batches_train_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "stream", lambda name: stream())
-    ((state, row),) = streaming.train(Cell(RUN, HYPER, 3, "l2"), tmp_path)
-    training = make_train(RUN, sparsity.observation(RUN.thresholds, models.features_of(RUN.model)))
-    expected = jax.jit(training)(HYPER, jax.random.key(3), digits())
+@pytest.mark.parametrize("pixels", data.PIXELS)
+def test_the_same_batches_train_the_same_network(pixels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "stream", lambda name, pixels: stream(pixels))
+    run = replace(RUN, pixels=pixels)
+    ((state, row),) = streaming.train(Cell(run, HYPER, 3, "l2"), tmp_path)
+    training = make_train(run, sparsity.observation(run.thresholds, models.features_of(run.model)))
+    expected = jax.jit(training)(HYPER, jax.random.key(3), data.load("digits", pixels))
     close(row.train_loss, expected[1].train_loss, rtol=1e-6)
     close(row, expected[1], rtol=1e-4, atol=1e-5)
     close(state, jax.tree.map(lambda a: a[None], expected[0]), rtol=1e-4, atol=1e-5)

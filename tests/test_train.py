@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import oracle
 import pytest
 
-from jaxsparse import data, trees
+from jaxsparse import data, export, grid, optimizers, records, regularizers, trees
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.export.command import with_moments
+from jaxsparse.losses import evaluate
 from jaxsparse.sparsity import observation
 from jaxsparse.train import State, make_train, steps_per_epoch
 
@@ -203,6 +207,87 @@ def test_gamma_and_beta_at_rates_of_their_own(regularizer: str) -> None:
                 group.step(gradients[name], 1e-2 * 0.1 ** (step >= 3), 1e-2)
         for name, leaf in trees.flatten(params).items():
             np.testing.assert_allclose(leaf, groups[name].weight, rtol=1e-12, err_msg=name)
+
+
+OWN_RATES = {"gamma_rate": 0.5, "beta_rate": 2.0}
+ACTING = [
+    *[(rule, form, "kernels", {}) for rule in optimizers.NAMES for form in ("l2", "wd", "wd-lr")],
+    *[(rule, form, "kernels", OWN_RATES) for rule in ("sgd", "adam") for form in ("l2", "wd", "wd-lr")],
+    *[("adam", form, "kernels", {}) for form in ("group-lasso", "proximal-group-lasso")],
+    *[("adam", form, "kernels+scales", OWN_RATES) for form in regularizers.NAMES[1:]],
+    *[("adam", form, "all", rates) for form in ("l2", "wd", "bn-l1") for rates in ({}, OWN_RATES)],
+]
+
+
+@pytest.mark.parametrize(("rule", "regularizer", "regularize", "rates"), ACTING)
+def test_regularizers_act_on_the_chosen_parameters_alone(
+    rule: str, regularizer: str, regularize: str, rates: dict[str, float]
+) -> None:
+    """Every parameter of a network as the oracle has it that knows no others, with the regularizer or without."""
+    run = replace(RUN, optimizer=rule, regularizer=regularizer, regularize=regularize, batch=1437, **rates)
+    every = {"kernel", "scale", "shift", "bias"}
+    chosen = {"all": every, "kernels": {"kernel"}, "kernels+scales": {"kernel", "scale"}}
+    constants = grid.declaration.constants_of(rule, "torch")
+    known = {**oracle.DEFAULTS[rule, "torch"], **constants}
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        training = make_train(run)
+        params = jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape)), training.start(jax.random.key(0))[0])
+        tx = training.transformation(Hyper(1e-2, 0.05, constants))
+        kinds = dict(zip(trees.flatten(params), map(str, jax.tree.leaves(trees.kinds(params))), strict=True))
+        steps = [jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape)), params) for _ in range(4)]
+        begun, state, update = params, tx.init(params), jax.jit(tx.update)
+        for gradients in steps:
+            updates, state = update(gradients, state, params)
+            params = optax.apply_updates(params, updates)
+    ends, starts = trees.flatten(params), trees.flatten(begun)
+    assert set(kinds.values()) == every
+    for name, kind in kinds.items():
+        multiple = rates.get({"scale": "gamma_rate", "shift": "beta_rate"}.get(kind, ""), 1.0)
+        expected = oracle.trajectory(
+            rule,
+            "torch",
+            known,
+            [multiple * rate for rate in (1e-2, 1e-3, 1e-3, 1e-3)],
+            starts[name],
+            np.stack([trees.flatten(gradients)[name] for gradients in steps]),
+            regularizer=regularizer if kind in chosen[regularize] else "none",
+            strength=0.05,
+            kind=kind,
+        )
+        np.testing.assert_allclose(ends[name], expected[-1], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_networks_are_trained_and_measured_on_the_pixels_of_the_setting(tmp_path: Path) -> None:
+    """What a grid wrote is what NumPy has of the same weights on pixels / 16, and not on standardised ones."""
+    known = {"optimizers": ("adam",), "regularizers": ("l2",), "strengths": (1e-3,), "seeds": (0,)}
+    list(grid.run(grid.Declaration(replace(RUN, pixels="unit"), **known), tmp_path))
+    folder = tmp_path / "cells" / "adam-l2-0.001-seed0"
+    assert records.run_of(records.describe(folder)).pixels == "unit"
+    weights = records.weights(folder)
+    errors = {}
+    for pixels in data.PIXELS:
+        dataset = data.load("digits", pixels)
+        x = np.asarray(data.preprocess(dataset, dataset.test.images), np.float64).reshape(-1, 64)
+        for i in range(2):
+            norm = {name: weights[f"hidden/{i}/norm/{name}"] for name in ("mean", "var", "scale", "bias")}
+            y = x @ weights[f"hidden/{i}/linear/kernel"]
+            x = np.maximum(norm["scale"] * (y - norm["mean"]) / np.sqrt(norm["var"] + 1e-5) + norm["bias"], 0)
+        logits = x @ weights["head/kernel"] + weights["head/bias"]
+        errors[pixels] = 100 * (logits.argmax(1) != np.asarray(dataset.test.labels)).mean()
+    (row,) = records.results(tmp_path / "cells").to_pylist()
+    assert row["test_error"] == pytest.approx(errors["unit"], abs=0.3)
+    assert abs(errors["standardised"] - errors["unit"]) > 5
+    network, card = export.loading.read(folder)
+    assert float(evaluate(network, data.load("digits", "unit"), data.load("digits").test).error) == row["test_error"]
+    assert with_moments(card).deviation == (16.0,)
+
+
+def test_slimming_without_scales_is_refused() -> None:
+    known = {"run": replace(RUN, regularize="kernels"), "optimizers": ("adam",), "strengths": (0.1,), "seeds": (0,)}
+    grid.Declaration(**known, regularizers=("l2", "group-lasso"))
+    with pytest.raises(InvalidInput, match=r"^regularize must be something with scales, all that bn-l1 acts on"):
+        grid.Declaration(**known, regularizers=("l2", "bn-l1"))
 
 
 def test_measure_sees_the_network_in_evaluation_mode() -> None:

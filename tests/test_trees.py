@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxsparse import models, trees
+from jaxsparse.config import InvalidInput
 from jaxsparse.trees import Kind
 
 PLAIN = {
@@ -46,6 +47,15 @@ def test_masks_have_the_trees_structure() -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(ValueError, match="kernels"):
         trees.of_kind("kernels")
+
+
+def test_choices_of_kinds() -> None:
+    assert trees.choice("all") == set(Kind)
+    assert trees.choice("kernels") == {Kind.KERNEL}
+    assert trees.choice("kernels+shifts") == {Kind.KERNEL, Kind.SHIFT}
+    for text in ("", "kernel", "kernels+kernels", "kernels+", "all+kernels"):
+        with pytest.raises(InvalidInput, match=r"^regularize must be all, or some of kernels biases scales shifts"):
+            trees.choice(text)
 
 
 def test_size() -> None:

@@ -69,7 +69,7 @@ def _tuning(cell: Cell) -> pruning.FineTuning:
 
 def _without(cell: Cell, folder: Path, kind: str) -> dict[str, Any]:
     """The row of a trained network whose universal filters, or as many at random, are removed."""
-    model, dataset = export.load(folder), data.load(cell.run.data)
+    model, dataset = export.load(folder), data.load(cell.run.data, cell.run.pixels)
     last = read_rows(folder / "history.parquet")[-1]
     gammas = np.split(np.asarray(last["gamma"]), np.cumsum(last["layer_units"])[:-1])
     seen, random = selectivities(folder), np.random.default_rng(cell.seed)

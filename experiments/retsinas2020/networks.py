@@ -84,7 +84,8 @@ def _with(model: Any, changed: Mapping[str, np.ndarray]) -> Any:
 def of_network(folder: Path, seed: int) -> dict[str, Any]:
     """The figures of a training that ended: `COLUMNS` but the place."""
     described, model = records.describe(folder), export.load(folder)
-    run, dataset = records.run_of(described), _dataset(described["run"]["data"])
+    run = records.run_of(described)
+    dataset = _dataset(run.data, run.pixels)
     history = pyarrow.parquet.read_table(folder / "history.parquet").to_pydict()
     params = flatten(nnx.as_pure(nnx.state(model, nnx.Param)))
     chosen = jax.tree.leaves(THRESHOLDED[run.thresholded](nnx.as_pure(nnx.state(model, nnx.Param))))

@@ -31,7 +31,7 @@ def _trainer(run: Run) -> Callable[[int, int], tuple[np.ndarray, float]]:
     and the test error in percent."""
     only, rectifier = models.features_of(run.model), models.activation_of(run)
     training = make_train(run, sparsity.observation(run.thresholds, only, rectifier))
-    dataset = data.load(run.data)
+    dataset = data.load(run.data, run.pixels)
     start, init = jax.jit(training.start), jax.jit(training.init)
     advance, measured = jax.jit(training.advance, donate_argnums=3), jax.jit(training.measured)
 

@@ -7,8 +7,12 @@ their archives once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
 
 from jaxsparse.config import InvalidInput, require, require_choice
 from jaxsparse.data import (
@@ -17,6 +21,7 @@ from jaxsparse.data import (
     digits,
     imagenet,
     mnist,
+    mnist_5k,
     noise,
     objectnet3d,
     paired,
@@ -25,11 +30,12 @@ from jaxsparse.data import (
     shapes,
     tinyimagenet,
 )
-from jaxsparse.data.dataset import Dataset, Description, Split, batches_of, preprocess, shuffled
+from jaxsparse.data.dataset import PIXELS, Dataset, Description, Split, batches_of, preprocess, shuffled
 from jaxsparse.data.passes import Seen, examples, seen_in
 from jaxsparse.data.streaming import Stream, Streamed
 
 __all__ = [
+    "PIXELS",
     "Dataset",
     "Description",
     "Seen",
@@ -66,8 +72,9 @@ _EMBEDDED: dict[str, Embedded] = {
     cluttered.NAME: cluttered,
     paired.NAME: paired,
     shapes.NAME: shapes,
+    mnist_5k.NAME: mnist_5k,
 }
-_WITH_SETTINGS = (cluttered.NAME, paired.NAME, shapes.NAME)
+_WITH_SETTINGS = (cluttered.NAME, paired.NAME, shapes.NAME, mnist_5k.NAME)
 _MODULES: tuple[preparing.Published, ...] = (mnist, cifar, tinyimagenet, objectnet3d, imagenet)
 _PUBLISHED = {name: module for module in _MODULES for name in module.NAMES}
 _STREAMED = dict.fromkeys(imagenet.NAMES, imagenet)
@@ -113,52 +120,75 @@ def is_known(name: str) -> bool:
 
 
 def is_ready(name: str) -> bool:
-    """Whether a data set is embedded or prepared.
+    """Whether a data set is embedded or prepared, and what it needs is installed.
 
     Raises:
       InvalidInput: for an unknown name.
     """
-    return _embedded(name) is not None or prepared.is_there(name)
+    embedded = _embedded(name)
+    if embedded is mnist_5k:
+        return mnist_5k.is_installed()
+    return embedded is not None or prepared.is_there(name)
 
 
 def require_ready(name: str) -> None:
     """Raises `InvalidInput` unless `opened` would find the data set."""
-    if not is_ready(name):
+    embedded = _embedded(name)
+    if embedded is mnist_5k:
+        mnist_5k.require_installed()
+    elif embedded is None:
         prepared.require_prepared(name)
 
 
-def load(name: str) -> Dataset:
+Opened = TypeVar("Opened", Dataset, Stream)
+
+
+def _seen_as(dataset: Opened, pixels: str) -> Opened:
+    """The data set with what `preprocess` takes off its pixels, and divides them by, as one of `PIXELS` wants it."""
+    require_choice("pixels", pixels, PIXELS)
+    if pixels == PIXELS[0]:
+        return dataset
+    with jax.ensure_compile_time_eval():
+        white = jnp.full_like(dataset.deviation, dataset.description.white)
+        return replace(dataset, mean=jnp.zeros_like(dataset.mean), deviation=white)
+
+
+def load(name: str, pixels: str = PIXELS[0]) -> Dataset:
     """The data set's arrays, on the default device.
+
+    Args:
+      name: of `names`, with settings or not.
+      pixels: one of `PIXELS`, what `preprocess` makes of them.
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first or streamed.
     """
     embedded = _embedded(name)
     if embedded is not None:
-        return embedded.load(name)
+        return _seen_as(embedded.load(name), pixels)
     require(describe(name).fits, "data", name, "a set that fits on a device")
     require_ready(name)
-    return prepared.load(_PUBLISHED[name].official(name))
+    return _seen_as(prepared.load(_PUBLISHED[name].official(name)), pixels)
 
 
-def stream(name: str) -> Stream:
-    """A data set that does not fit on a device, read while it is used.
+def stream(name: str, pixels: str = PIXELS[0]) -> Stream:
+    """A data set that does not fit on a device, read while it is used; arguments as of `load`.
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first, or that fits.
     """
     require(not describe(name).fits, "data", name, f"a set that is streamed: {' '.join(_STREAMED)}")
     require_ready(name)
-    return _STREAMED[name].stream(name)
+    return _seen_as(_STREAMED[name].stream(name), pixels)
 
 
-def opened(name: str) -> Dataset | Stream:
-    """The data set, whether it fits on a device or not.
+def opened(name: str, pixels: str = PIXELS[0]) -> Dataset | Stream:
+    """The data set, whether it fits on a device or not; arguments as of `load`.
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first.
     """
-    return load(name) if describe(name).fits else stream(name)
+    return load(name, pixels) if describe(name).fits else stream(name, pixels)
 
 
 def prepare(name: str, manual: Path | None, root: Path, unverified: bool) -> Path:

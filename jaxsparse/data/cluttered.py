@@ -50,7 +50,7 @@ def describe(name: str) -> Description:
     """
     side, fragments, count = settings(name, NAME, (SIDE, FRAGMENTS, COUNT))
     summary = f"the digits at random positions of a {side}x{side} canvas, among {fragments} fragments of others"
-    return Description(name, summary, (side, side, 1), 10, count, count // 5)
+    return Description(name, summary, (side, side, 1), 10, count, count // 5, white=digits.DESCRIPTION.white)
 
 
 def pasted(canvas: np.ndarray, patches: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -32,6 +32,8 @@ class Description:
     """made here, or prepared from the official archives; false where their checksums were not the published ones"""
     fits: bool = True
     """on a device as a whole; false for what has to be streamed"""
+    white: int = 255
+    """the largest value that a pixel can have; the smallest is 0"""
 
 
 @jax.tree_util.register_dataclass
@@ -54,9 +56,9 @@ class Dataset:
     train: Split
     test: Split
     mean: jax.Array
-    """per channel, over the training images"""
+    """per channel, what `preprocess` takes off: that of the training images, or 0 (see `PIXELS`)"""
     deviation: jax.Array
-    """per channel, over the training images"""
+    """per channel, what `preprocess` divides by: that of the training images, or white"""
     description: Description = field(metadata={"static": True})
 
 
@@ -104,6 +106,10 @@ def shuffled(key: jax.Array, epoch: jax.Array, size: int) -> jax.Array:
     return order
 
 
+PIXELS = ("standardised", "unit")
+"""What networks are fed: pixels with mean 0 and deviation 1 over the training images, per channel; or from 0 to 1."""
+
+
 class Pixels(Protocol):
     """What `preprocess` has to know of a data set."""
 
@@ -118,8 +124,8 @@ class Pixels(Protocol):
 
 
 def preprocess(data: Pixels, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-    """Float32 images with zero mean and unit deviation per channel; mirrored at random if a key is given and the set
-    wants it."""
+    """Float32 images, `(pixels - mean) / deviation` with the set's own of each channel (see `PIXELS`); mirrored at
+    random if a key is given and the set wants it."""
     x = (images.astype(jnp.float32) - data.mean.reshape(1, 1, 1, -1)) / data.deviation.reshape(1, 1, 1, -1)
     if key is None or not data.description.flip:
         return x

@@ -16,6 +16,7 @@ DESCRIPTION = Description(
     classes=10,
     train_size=1437,
     test_size=360,
+    white=16,
 )
 
 

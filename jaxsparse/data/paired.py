@@ -37,7 +37,8 @@ def describe(name: str) -> Description:
     side, fragments, count = _settings(name)
     among = f", among {fragments} fragments of others" if fragments else ""
     summary = f"pairs of different digits at random positions of a {side}x{side} canvas, which may overlap{among}"
-    return Description(name, summary, (side, side, 1), len(PAIRS), count, count // 5)
+    white = digits.DESCRIPTION.white
+    return Description(name, summary, (side, side, 1), len(PAIRS), count, count // 5, white=white)
 
 
 def _pair(originals: Arrays, side: int, fragments: int, count: int, seed: int) -> Arrays:

@@ -55,9 +55,9 @@ class Stream:
     """A data set that is read while it is trained on; a pytree that holds the moments of the pixels only."""
 
     mean: jax.Array
-    """per channel, over the training images"""
+    """per channel, what `preprocess` takes off: that of the training images, or 0"""
     deviation: jax.Array
-    """per channel, over the training images"""
+    """per channel, what `preprocess` divides by: that of the training images, or white"""
     train: Streamed = field(metadata={"static": True})
     test: Streamed = field(metadata={"static": True})
     shuffled: Callable[[int, int], Resumable] = field(metadata={"static": True})

@@ -27,14 +27,14 @@ class Export:
     """file, or folder of the file [the run's, with .FORMAT added]"""
 
 
-def _with_moments(card: Card) -> Card:
+def with_moments(card: Card) -> Card:
     """The card with the moments of the pixels, if the data of its run are here."""
     if card.mean or not card.run:
         return card
-    name = records.run_of(card.run).data
-    if not data.is_ready(name):
+    run = records.run_of(card.run)
+    if not data.is_ready(run.data):
         return card
-    dataset = data.opened(name)
+    dataset = data.opened(run.data, run.pixels)
     return replace(card, mean=tuple(dataset.mean.tolist()), deviation=tuple(dataset.deviation.tolist()))
 
 
@@ -48,6 +48,6 @@ def command(flags: Export) -> int:
     out = flags.out or whole.with_name(name)
     ending = out.suffix.removeprefix(".")
     require(ending not in FORMATS or ending == flags.format, "out", str(out), f"a .{flags.format} file or a folder")
-    for file in save(out if ending == flags.format else out / name, model, _with_moments(card)):
+    for file in save(out if ending == flags.format else out / name, model, with_moments(card)):
         print(file)
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 from jaxsparse import data, optimizers, records, regularizers, thresholding
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.train import make_train
+from jaxsparse.trees import choice
 
 PAPER_LEARNING_RATES: Mapping[str, float] = {
     "sgd": 0.1,
@@ -117,6 +118,11 @@ class Declaration:
         resident = data.describe(self.run.data).fits or not self.run.shrink_every
         require(resident, "shrink-every", self.run.shrink_every, f"0 on {self.run.data}, which is streamed")
         make_train(self.run)
+        kinds = choice(self.run.regularize)
+        for name in self.regularizers:
+            own = regularizers.KINDS.get(name)
+            known = own is None or own in kinds
+            require(known, "regularize", self.run.regularize, f"something with {own}s, all that {name} acts on")
 
     def _check_thresholding(self) -> None:
         require_choice("thresholding", self.run.thresholding, tuple(thresholding.METHODS))
@@ -160,4 +166,4 @@ class Declaration:
         Raises:
           InvalidInput: where another declaration is there already, with the differences.
         """
-        records.declare(folder / "grid.json", "grid", asdict(self))
+        records.declare(folder / "grid.json", "grid", asdict(self), asdict(Run()))

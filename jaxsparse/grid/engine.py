@@ -138,7 +138,7 @@ class Engine:
         self.mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=types, devices=devices)
         self.packing, self.threads = packing, threads
         self._lock = threading.Lock()
-        self.dataset = self._put(data.load(run.data), EVERYWHERE)
+        self.dataset = self._put(data.load(run.data, run.pixels), EVERYWHERE)
         training = self._training(run)
         self._start = self._sharded(
             lambda seed: training.start(jax.random.key(seed)), (CELLS,), compiler_options=RUN_ONCE

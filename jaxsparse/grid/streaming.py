@@ -36,7 +36,7 @@ def train(cell: Cell, folder: Path) -> Iterator[tuple[State, Row]]:
       cell: whose data are streamed.
       folder: of the cells, where the checkpoint is kept.
     """
-    run, stream, kept = cell.run, data.stream(cell.run.data), checkpoint.folder_of(folder, cell.name)
+    run, stream, kept = cell.run, data.stream(cell.run.data, cell.run.pixels), checkpoint.folder_of(folder, cell.name)
     training = observed(run)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key, batches = jax.random.key(cell.seed), stream.shuffled(run.batch, cell.seed)

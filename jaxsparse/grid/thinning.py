@@ -104,7 +104,7 @@ def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> I
       cell: whose run says how often removal is looked at.
       pays: from the pace, the share of the units that is dead and the intervals that are left: whether to remove them.
     """
-    run, dataset = cell.run, data.load(cell.run.data)
+    run, dataset = cell.run, data.load(cell.run.data, cell.run.pixels)
     training = observed(run)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key = jax.random.key(cell.seed)

@@ -146,7 +146,7 @@ def command(flags: Prune) -> int:
     run = records.run_of(described)
     tuning = _tuning(flags, run, described)
     method = methods_by_name(models.features_of(run.model), jax.random.key(flags.seed))[flags.method]
-    dataset, key = data.load(run.data), jax.random.fold_in(jax.random.key(flags.seed), 3)
+    dataset, key = data.load(run.data, run.pixels), jax.random.fold_in(jax.random.key(flags.seed), 3)
     follow = plan(_schedule(flags), tuning.epochs)
     _require_layers(flags, method(nnx.as_pure(nnx.state(model, nnx.Param)), follow[-1][1]))
     outcome = prune(model, run, dataset, key, method, follow, tuning)
