@@ -8,6 +8,7 @@ weights    one weight without a loss gradient (section III)
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -22,12 +23,14 @@ import pyarrow.parquet
 
 from experiments.findings import Findings, read_rows, write_rows
 from experiments.studies import place
-from jaxsparse import data, dynamics, export, models, records, sparsity, theory
+from experiments.yaguchi2018 import scalefree
+from experiments.yaguchi2018.cells import CONSTANTS, FACTORS, L2, RATES
+from jaxsparse import data, decay, dynamics, export, models, records, sparsity, theory
 from jaxsparse.config import Run
 from jaxsparse.grid import Cell
 from jaxsparse.grid.recording import parameter_count
 from jaxsparse.losses import evaluate
-from jaxsparse.optimizers import adam, sgd
+from jaxsparse.optimizers import sgd
 from jaxsparse.regularizers import CoupledL2
 from jaxsparse.shrinking import shrink
 from jaxsparse.train import make_train, steps_per_epoch
@@ -64,7 +67,7 @@ def _reduced(root: Path, cell: Cell) -> dict[str, Any]:
     before = parameter_count(run, None)
     reduced, error = 0.0, float(past["test_error"][-1])
     if (past["norm"][-1] < run.thresholds.norm).any():
-        model, dataset = export.load(folder), load(run.data)
+        model, dataset = export.load(folder), load(run.data, run.pixels)
         seen = sparsity.units(model, {}, models.features_of(run.model))
         dead = sparsity.judge(seen, run.thresholds).dead["norm"]
         smaller, report = shrink(model, data.preprocess(dataset, dataset.test.images[:8]), dead)
@@ -103,6 +106,8 @@ REDUCED = Findings(
 class Fall(NamedTuple):
     """How a unit of the hidden layer died, in steps of the optimizer."""
 
+    regularize: str
+    """what L2 acted on"""
     seed: int
     unit: int
     onset: int
@@ -150,7 +155,7 @@ def _kernels(cell: Cell) -> np.ndarray:
     training, key = make_train(cell.run, kernel), jax.random.key(cell.seed)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     start, _ = jax.jit(training.start)(key)
-    _, rows = jax.jit(training)(hyper, key, load(cell.run.data))
+    _, rows = jax.jit(training)(hyper, key, load(cell.run.data, cell.run.pixels))
     first = np.asarray(start["hidden"][0]["linear"]["kernel"])
     return np.concatenate([first[None], np.asarray(rows.measured)])
 
@@ -173,7 +178,16 @@ def falls_of(cell: Cell, kernels: np.ndarray) -> list[Fall]:
         above, below = np.log(np.maximum(path[[dead - 1, dead]], 1e-30) / threshold)
         ahead = predicted_norms(cell, kernels[onset, :, unit], rate_at(cell, onset * cell.run.measure_every))
         falls = each * onset + _first(ahead < threshold)
-        found.append(Fall(cell.seed, int(unit), each * onset, each * (dead - 1 + above / (above - below)), falls))
+        found.append(
+            Fall(
+                cell.run.regularize,
+                cell.seed,
+                int(unit),
+                each * onset,
+                each * (dead - 1 + above / (above - below)),
+                falls,
+            )
+        )
     return found
 
 
@@ -194,6 +208,8 @@ FALLS = Findings("falls", Fall._fields, lambda root: read_rows(root / FOLDER / "
 class Filter(NamedTuple):
     """A filter of the first convolution that dies with Adam, beside the same one under momentum SGD."""
 
+    regularize: str
+    """what L2 acted on"""
     seed: int
     unit: int
     """-1, and nan for the rest, for a seed with which none dies"""
@@ -234,9 +250,11 @@ def _filters_of(root: Path, adam: Cell, descent: Cell) -> list[Filter]:
         norm, rate = ours["norm"][:, unit], ours["rate"][:, unit]
         together = float(np.corrcoef(norm, rate)[0, 1]) if norm.std() and rate.std() else 0.0
         ends = float(theirs["norm"][-1, unit]), float(theirs["rate"][-1, unit])
-        return Filter(adam.seed, unit, float(norm[-1]), float(rate[0]), float(rate[-1]), together, *ends)
+        return Filter(
+            adam.run.regularize, adam.seed, unit, float(norm[-1]), float(rate[0]), float(rate[-1]), together, *ends
+        )
 
-    return [described(int(unit)) for unit in dying(root, adam)] or [Filter(adam.seed, -1)]
+    return [described(int(unit)) for unit in dying(root, adam)] or [Filter(adam.run.regularize, adam.seed, -1)]
 
 
 def watch(adams: Sequence[Cell], descents: Sequence[Cell], root: Path) -> None:
@@ -252,15 +270,24 @@ FILTERS = Findings("filters", Filter._fields, lambda root: read_rows(root / FOLD
 
 # One weight
 
-STRENGTH, INIT, STEPS = 5e-4, 0.2, 200_000
-"""Section III-A: the start is printed, the strength is `L2` of the trainings."""
+INIT, STEPS = 0.2, 200_000
+"""Section III-A: the start is printed."""
 TOLERANCE = 1e-6
 
 
-def _simulated(tx: Any, steps: int) -> np.ndarray:
+def descended(momentum: float, steps: int) -> np.ndarray:
+    """The weight under SGD on MNIST's terms, with another momentum: `[steps + 1]`."""
+    tx = sgd(RATES["sgd"], momentum=momentum, regularizer=CoupledL2(L2))
     with jax.enable_x64(True):
         init, none = np.full(1, INIT), np.zeros((steps, 1))
         return np.asarray(dynamics.simulate(tx, init, none))[:, 0]
+
+
+@lru_cache(maxsize=8)
+def fallen(b2: float, strength: float) -> scalefree.Path:
+    """The weight under Adam on MNIST's terms, with another memory and strength."""
+    constants = {**CONSTANTS["adam"], "b2": b2}
+    return scalefree.adam(STEPS, init=INIT, learning_rate=RATES["adam"], strength=strength, **constants)
 
 
 def _first(below: np.ndarray) -> float:
@@ -281,31 +308,31 @@ def _decay(path: np.ndarray, rate: float) -> dict[str, float]:
 
 
 def _adam(b2: float, strength: float) -> dict[str, float]:
-    """Of Adam: how straight log(-log w) is before the first change of sign, and where the weight ends."""
-    path = _simulated(adam(1e-3, b2=b2, regularizer=CoupledL2(strength)), STEPS)
-    before = path[: int(min(_first(path <= 1e-300), len(path)))]
-    lines = np.log(-np.log(before))
-    last = path[-STEPS // 10 :]
+    """Of Adam: how straight log(-log w) is before the first change of sign, how deep the weight dives, and where it
+    ends."""
+    path = fallen(b2, strength)
+    lines = np.log(-path.log[: int(min(_first(path.sign <= 0), len(path.sign)))])
+    last = slice(-STEPS // 10, None)
     return {
         "straight": float(np.corrcoef(np.arange(len(lines)), lines)[0, 1] ** 2),
-        "steps": _first(np.abs(path) < TOLERANCE),
-        "sign_changes": float((np.diff(np.sign(last)) != 0).sum()),
-        "level": float(np.abs(last).max()),
-        "final": float(path[-1]),
+        "steps": _first(path.log < math.log(TOLERANCE)),
+        "sign_changes": float(path.sign_changes[last].sum()),
+        "log10_deepest": float(path.log.min() / math.log(10)),
+        "log10_level": float(path.log[last].max() / math.log(10)),
     }
 
 
 def _weights() -> dict[str, dict[str, float]]:
-    best = theory.best_momentum(0.1, STRENGTH)
+    best = theory.best_momentum(RATES["sgd"], L2)
 
     def descent(momentum: float) -> dict[str, float]:
-        tx = sgd(0.1, momentum=momentum, regularizer=CoupledL2(STRENGTH))
-        radius = theory.spectral_radius(0.1, STRENGTH, momentum)
+        radius = theory.spectral_radius(RATES["sgd"], L2, momentum)
         enough = int(1.5 * math.log(TOLERANCE / INIT) / math.log(radius))
-        return _decay(_simulated(tx, enough), radius)
+        return _decay(descended(momentum, enough), radius)
 
-    momenta = {"sgd": 0.0, "msgd 0.9": 0.9, "msgd best": best}
-    adams = {f"adam {b2:g} {strength:g}": (b2, strength) for b2 in (0.99, 0.999) for strength in (5e-5, 5e-4, 5e-3)}
+    momenta = {"sgd": 0.0, "msgd 0.9": CONSTANTS["sgd"]["momentum"], "msgd best": best}
+    pairs = itertools.product((0.99, CONSTANTS["adam"]["b2"]), (L2 / 10, L2, 10 * L2))
+    adams = {f"adam {b2:g} {strength:g}": (b2, strength) for b2, strength in pairs}
     return {
         **{name: descent(momentum) for name, momentum in momenta.items()},
         **{name: _adam(*given) for name, given in adams.items()},
@@ -324,4 +351,31 @@ def weigh(root: Path) -> None:
         write_rows(path, rows)
 
 
+def _slow() -> list[dict[str, Any]]:
+    """What became of weights under a low gradient (`jaxsparse decay`), at the strengths of the trainings."""
+    plans = [
+        decay.Plan(
+            optimizers=(optimizer,),
+            regularizers=("l2", "wd-lr") if optimizer == "adam" else ("l2",),
+            strengths=tuple(factor * L2 for factor in FACTORS),
+            learning_rate=RATES[optimizer if optimizer in RATES else "adam"],
+            constants=CONSTANTS[optimizer],
+        )
+        for optimizer in CONSTANTS
+    ]
+    return decay.follow(*plans).outcomes.select(SLOW_COLUMNS).to_pylist()
+
+
+SLOW_COLUMNS = ("optimizer", "regularizer", "strength", "seed", "steps_to_0.001", "final", "amplitude")
+
+
+def slow(root: Path) -> None:
+    """Simulates weights under a low gradient, unless that is done."""
+    path = root / FOLDER / "slow.parquet"
+    if not path.exists():
+        write_rows(path, _slow())
+
+
+SLOW = Findings("slow-weights", SLOW_COLUMNS, lambda root: read_rows(root / FOLDER / "slow.parquet"))
+"""As `decay-outcomes.parquet` of `jaxsparse decay` has them; AMSGrad at Adam's learning rate."""
 WEIGHTS = Findings("weights", ("case", "quantity", "value"), lambda root: read_rows(root / FOLDER / "weights.parquet"))

@@ -13,12 +13,23 @@ from matplotlib.lines import Line2D
 from experiments.measured import Measured
 from experiments.studies import place
 from experiments.yaguchi2018 import cells as made
-from experiments.yaguchi2018.following import FALLS, REDUCED, dying, first_layer, history, smallest
+from experiments.yaguchi2018.cells import CONSTANTS, L2, Size
+from experiments.yaguchi2018.following import (
+    FALLS,
+    REDUCED,
+    STEPS,
+    descended,
+    dying,
+    fallen,
+    first_layer,
+    history,
+    smallest,
+)
 from jaxsparse.config import InvalidInput
 from jaxsparse.grid import Cell
 from jaxsparse.report.figures import in_style
 
-ADAM, SGD, THIRD = "#D55E00", "#0072B2", "#009E73"
+ADAM, SGD = "#D55E00", "#0072B2"
 """As in the figures of a grid."""
 SMALLEST = 1e-8
 """Norms below are drawn there."""
@@ -38,13 +49,13 @@ def _logarithmic(axes: Axes, threshold: float) -> None:
 
 
 @in_style
-def trajectories(measured: Measured, root: Path) -> Figure:
+def trajectories(measured: Measured, root: Path, size: Size) -> Figure:
     """Figures 1 and 2: the norm of each hidden unit's weight vector over the steps, of the first seed.
 
     Raises:
       InvalidInput: where a training is missing.
     """
-    size = made.of(measured.scale)
+    del measured
     figure = Figure(figsize=(8, 3))
     for axes, name, optimizer, color in zip(
         figure.subplots(1, 2, sharey=True), ("Adam", "momentum SGD"), ("adam", "sgd"), (ADAM, SGD), strict=True
@@ -64,13 +75,32 @@ def trajectories(measured: Measured, root: Path) -> Figure:
 
 
 @in_style
-def by_slope(measured: Measured, root: Path) -> Figure:
+def one_weight() -> Figure:
+    """Figure 4: a weight without a loss gradient under Adam and momentum SGD, at first; and its magnitude later."""
+    adam, descent = fallen(CONSTANTS["adam"]["b2"], L2), descended(CONSTANTS["sgd"]["momentum"], STEPS)
+    figure = Figure(figsize=(8, 3))
+    left, right = figure.subplots(1, 2)
+    first = slice(0, 2001)
+    left.plot(adam.sign[first] * np.exp(adam.log[first]), color=ADAM, label="Adam")
+    left.plot(descent[first], color=SGD, label="momentum SGD")
+    left.set(xlabel="step", ylabel="weight")
+    left.legend()
+    steps = np.unique(np.geomspace(1, STEPS, 4000).astype(int))
+    right.plot(steps, adam.log[steps] / np.log(10), color=ADAM, linewidth=0.8)
+    right.plot(steps, np.log10(np.abs(descent[steps])), color=SGD)
+    right.set(xlabel="step", ylabel="$\\log_{10}$ |weight|", xscale="log")
+    return figure
+
+
+@in_style
+def by_slope(measured: Measured, root: Path, size: Size) -> Figure:
     """Figure 5: histograms of the norms at the end, a panel a slope of leaky ReLU, all seeds.
 
     Raises:
       InvalidInput: where a training is missing.
     """
-    settings = made.slopes(made.of(measured.scale))
+    del measured
+    settings = made.slopes(size)
     figure = Figure(figsize=(8, 1.2 + 1.1 * len(settings)))
     panels = figure.subplots(len(settings), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (slope, cells) in zip(panels, settings.items(), strict=True):
@@ -87,14 +117,15 @@ def by_slope(measured: Measured, root: Path) -> Figure:
 
 
 @in_style
-def activation_rates(measured: Measured, root: Path) -> Figure:
+def activation_rates(measured: Measured, root: Path, size: Size) -> Figure:
     """Figure 6: activation rate and norm of the first layer's filters that die with Adam, beside momentum SGD.
     Where none dies, those with the smallest norms are drawn.
 
     Raises:
       InvalidInput: where a training is missing.
     """
-    settings = made.vggs(made.of(measured.scale))
+    del measured
+    settings = made.vggs(size)
     pairs = list(zip(settings["Adam"], settings["mSGD"], strict=True))
     figure = Figure(figsize=(8, 4.4))
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
@@ -136,24 +167,26 @@ def predicted_share(rows: Sequence[Mapping[str, float]], since_onset: bool) -> f
 
 
 @in_style
-def theory_over_norms(measured: Measured, root: Path) -> Figure:
+def theory_over_norms(measured: Measured, root: Path, size: Size) -> Figure:
     """Measured norms of dying units with the moment at which the theory of one weight has each reach the threshold, and
-    all predictions against what was measured.
+    all predictions against what was measured. Empty where none died.
 
     Raises:
-      InvalidInput: where what it needs is missing.
+      InvalidInput: where a training is missing.
     """
-    rows = measured.findings.get(FALLS.name, ())
-    cell = made.of(measured.scale).followed("adam")[0]
+    rows = [row for row in measured.findings.get(FALLS.name, ()) if row["regularize"] == size.regularize]
+    cell = size.followed("adam")[0]
     _there(root, [cell])
     if not rows:
-        raise InvalidInput(f"run folder must hold units that died, got {str(root)!r}")
+        figure = Figure(figsize=(8, 1))
+        figure.suptitle("no unit died", fontsize=9, x=0.01, ha="left")
+        return figure
     threshold = cell.run.thresholds.norm
     figure = Figure(figsize=(8, 3.4))
     left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
     found = history(root, cell, ("steps", "norm"))
     own = sorted((row for row in rows if row["seed"] == cell.seed), key=lambda row: row["death"])
-    chosen = [own[index] for index in np.unique(np.linspace(0, len(own) - 1, 8).astype(int))]
+    chosen = [own[index] for index in np.unique(np.linspace(0, len(own) - 1, 8).astype(int))] if own else []
     for number, row in enumerate(chosen):
         color = f"C{number}"
         left.plot(found["steps"], np.maximum(found["norm"][:, int(row["unit"])], SMALLEST), color=color, linewidth=1)
@@ -177,7 +210,7 @@ def theory_over_norms(measured: Measured, root: Path) -> Figure:
 
 
 @in_style
-def tradeoff(measured: Measured, root: Path) -> Figure:
+def tradeoff(measured: Measured, root: Path, size: Size) -> Figure:
     """Figure 7: accuracy of the reduced networks against the parameters that are gone; points are seeds, lines go
     through the medians of the strengths.
 
@@ -186,11 +219,10 @@ def tradeoff(measured: Measured, root: Path) -> Figure:
     """
     del root
     by_place = {row["place"]: row for row in measured.findings.get(REDUCED.name, ())}
-    size = made.of(measured.scale)
     figure = Figure(figsize=(8, 3.8))
     axes = figure.subplots()
     handles = []
-    for method, color, marker in zip(made.METHODS, (ADAM, SGD, THIRD), "os^", strict=True):
+    for method, color, marker in zip(made.METHODS, (ADAM, SGD), "os", strict=True):
         medians = []
         for name, cells in made.traded(size, method).items():
             rows = [by_place.get(place(cell)) for cell in cells]
