@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims import NotRun, Rule, Verdict, error_of_difference, more, several
+from experiments.claims import NotRun, Rule, Undecidable, Verdict, alike, more, premise, several
 from experiments.measured import Measured
 from experiments.rows import NORM_THRESHOLDS
 from experiments.studies import place
@@ -52,30 +52,26 @@ COMPARABLE = 15.0
 """Points of reduction within which two networks are compared."""
 
 
-def undecidable(premise: str) -> Verdict:
-    """The verdict where a premise is missing, with the figure that says so."""
-    return Verdict(False, f"undecidable here: {premise}")
-
-
 def in_both_readings(rule: Callable[[Measured, Size], Verdict]) -> Rule:
     """Decides with L2 on the weight vectors, and tells what comes out with L2 on every parameter."""
 
-    def judged(measured: Measured) -> Verdict:
-        verdict = rule(measured, made.of(measured.scale, "kernels"))
+    def beside(measured: Measured) -> str:
         try:
             found = rule(measured, made.of(measured.scale, "all"))
         except NotRun:
-            return verdict
-        word = "shown" if found.shown else "not shown"
-        return replace(verdict, measured=f"{verdict.measured}. L2 on every parameter, {word}: {found.measured}")
+            return ""
+        except Undecidable as missing:
+            return f". L2 on every parameter, undecidable: {missing}"
+        return f". L2 on every parameter, {'shown' if found.shown else 'not shown'}: {found.measured}"
+
+    def judged(measured: Measured) -> Verdict:
+        try:
+            verdict = rule(measured, made.of(measured.scale, "kernels"))
+        except Undecidable as missing:
+            raise Undecidable(f"{missing}{beside(measured)}") from None
+        return replace(verdict, measured=verdict.measured + beside(measured))
 
     return judged
-
-
-def alike(a: np.ndarray, b: np.ndarray, most: float) -> bool:
-    """Whether two means differ by at most so much, or by two standard errors of their difference."""
-    error = error_of_difference(a, b)
-    return bool(abs(np.mean(a) - np.mean(b)) <= max(most, 2 * error if np.isfinite(error) else 0.0))
 
 
 def similar(a: np.ndarray, b: np.ndarray) -> bool:
@@ -120,9 +116,9 @@ def _said(found: Mapping[str, np.ndarray], *names: str) -> str:
 BASE = "Adam, ReLU (baseline)"
 
 
-def _without(dead: Mapping[str, np.ndarray]) -> Verdict | None:
-    """That nothing is dead in the baseline, if so."""
-    return undecidable(f"nothing is dead: {_said(dead, BASE)}") if dead[BASE].mean() <= NONE else None
+def _require_dead(dead: Mapping[str, np.ndarray]) -> None:
+    """Raises `Undecidable` where nothing is dead in the baseline."""
+    premise(bool(dead[BASE].mean() > NONE), f"nothing is dead: {_said(dead, BASE)}")
 
 
 def vectors_vanish(measured: Measured, size: Size) -> Verdict:
@@ -134,32 +130,36 @@ def vectors_vanish(measured: Measured, size: Size) -> Verdict:
 
 def like_adam_or_not(measured: Measured, size: Size) -> Verdict:
     dead = _conditions(measured, size)
+    _require_dead(dead)
     none = all(dead[name].mean() <= NONE for name in ("mSGD", "Adagrad"))
     nearly = dead["RMSprop"].mean() >= 0.8 * dead[BASE].mean()
-    return _without(dead) or Verdict(bool(none and nearly), _said(dead, BASE, "mSGD", "Adagrad", "RMSprop"))
+    return Verdict(bool(none and nearly), _said(dead, BASE, "mSGD", "Adagrad", "RMSprop"))
 
 
 def by_activation(measured: Measured, size: Size) -> Verdict:
     """ELU like ReLU; of the two saturating ones at least one sparse, but less than half as much; another without."""
     dead = _conditions(measured, size)
+    _require_dead(dead)
     little = [name for name in ("tanh", "sigmoid") if NONE < dead[name].mean() < dead[BASE].mean() / 2]
     nothing = [name for name in ("tanh", "sigmoid", "leaky ReLU") if dead[name].mean() <= NONE]
     shown = similar(dead["ELU"], dead[BASE]) and little and nothing
-    return _without(dead) or Verdict(bool(shown), _said(dead, BASE, "ELU", "tanh", "sigmoid", "leaky ReLU"))
+    return Verdict(bool(shown), _said(dead, BASE, "ELU", "tanh", "sigmoid", "leaky ReLU"))
 
 
 def whatever_the_start(measured: Measured, size: Size) -> Verdict:
     """From He's initialisation a similar share dies; without normalisation a similar or a larger one; and none without
     the regularizer, so that it is a share of something."""
     dead = _conditions(measured, size)
+    _require_dead(dead)
     still = similar(dead["w/o BN"], dead[BASE]) or dead["w/o BN"].mean() > dead[BASE].mean()
     shown = similar(dead["He init."], dead[BASE]) and still and more(dead[BASE], dead["w/o reg."], NONE)
-    return _without(dead) or Verdict(bool(shown), _said(dead, BASE, "He init.", "w/o BN", "w/o reg."))
+    return Verdict(bool(shown), _said(dead, BASE, "He init.", "w/o BN", "w/o reg."))
 
 
 def regularized_only(measured: Measured, size: Size) -> Verdict:
     dead = _conditions(measured, size)
-    return _without(dead) or Verdict(bool(dead["w/o reg."].mean() <= NONE), _said(dead, BASE, "w/o reg."))
+    _require_dead(dead)
+    return Verdict(bool(dead["w/o reg."].mean() <= NONE), _said(dead, BASE, "w/o reg."))
 
 
 def equally_accurate(measured: Measured, size: Size) -> Verdict:
@@ -170,8 +170,7 @@ def equally_accurate(measured: Measured, size: Size) -> Verdict:
     shares = [float(each.mean()) for each in dead.values()]
     text = f"error from {means[low]:.1f} ({low}) to {means[high]:.1f} ({high}), dead {min(shares):.1f} to "
     text += f"{max(shares):.1f}"
-    if max(shares) - min(shares) < 10:
-        return undecidable(f"sparsity does not vary; {text}")
+    premise(max(shares) - min(shares) >= 10, f"sparsity does not vary; {text}")
     return Verdict(alike(error[low], error[high], 1), text)
 
 
@@ -187,8 +186,7 @@ def saturates(measured: Measured, size: Size) -> Verdict:
     left = {int(width): _alive(measured, cells)[:, 0] for width, cells in made.widths(size).items()}
     text = several([(str(width), each) for width, each in left.items()])
     wide = [float(left[width].mean()) for width in (500, 1000, 2000)]
-    if wide[-1] > (1 - NONE / 100) * 2000:
-        return undecidable(f"nothing is dead: {text}")
+    premise(wide[-1] < (1 - NONE / 100) * 2000, f"nothing is dead: {text}")
     narrow = [width for width in (10, 50, 100) if width <= min(wide) / 2]
     shown = narrow and all(left[width].mean() >= 0.98 * width for width in narrow) and max(wide) <= 1.25 * min(wide)
     return Verdict(bool(shown), text)
@@ -204,8 +202,7 @@ def deeper_layers_keep_fewer(measured: Measured, size: Size) -> Verdict:
             falls = all(later <= 1.1 * earlier for earlier, later in pairwise(left[:-1])) and left[-2] < left[0]
             shown.append(falls and left[-1] > left[-2])
             gone.append(values(measured, cells, "layer_dead_by_norm").mean())
-    if max(gone) <= NONE:
-        return undecidable("nothing is dead: " + "; ".join(parts))
+    premise(bool(max(gone) > NONE), "nothing is dead: " + "; ".join(parts))
     return Verdict(bool(all(shown)), "; ".join(parts))
 
 
@@ -270,8 +267,7 @@ def lower_mode_rises(measured: Measured, size: Size) -> Verdict:
     text = (
         f"{gap[1]:.1f} % of the norms below {gap[0]:g} and {gap[2]:.1f} below {100 * gap[0]:g}; lowest tenth {bounds}"
     )
-    if below[-1] <= NONE:
-        return undecidable(f"no lower mode; {text}")
+    premise(bool(below[-1] > NONE), f"no lower mode; {text}")
     bimodal = any(low >= 10 and high <= 90 and high - low <= 5 for _, low, high in gaps)
     rises = all(later > earlier for earlier, later in pairwise(means)) and means[-1] >= 10 * means[0]
     return Verdict(bool(bimodal and rises), text)
@@ -284,8 +280,7 @@ def fall_together(measured: Measured, size: Size) -> Verdict:
     if not rows:
         raise NotRun("activation rates of the first layer's filters")
     chosen = [row for row in rows if not np.isnan(row["adam_norm"])]
-    if len(chosen) < 5:
-        return undecidable(f"{len(chosen)} filters of the first layer die" + _steps(size))
+    premise(len(chosen) >= 5, f"{len(chosen)} filters of the first layer die{_steps(size)}")
     together = [row["adam_rate"] <= 0.1 * row["adam_rate_start"] and row["correlation"] > 0.5 for row in chosen]
     kept = [row["sgd_norm"] >= 1e-2 and row["sgd_rate"] >= 0.01 for row in chosen]
     text = f"of {len(chosen)} filters {sum(together)} fall together with Adam, {sum(kept)} stay with mSGD"
@@ -300,8 +295,8 @@ def beside_wen(measured: Measured, size: Size) -> Verdict:
     ours, *others = settings
     nearest = min(others, key=lambda name: abs(float(gone[name].mean() - gone[ours].mean())))
     text = "; ".join(f"{name}: {said(gone[name])} gone, error {said(error[name])}" for name in (ours, nearest))
-    if gone[ours].mean() <= NONE or not alike(gone[ours], gone[nearest], COMPARABLE):
-        return undecidable(f"no reduction to compare; {text}")
+    near = gone[ours].mean() > NONE and alike(gone[ours], gone[nearest], COMPARABLE)
+    premise(bool(near), f"no reduction to compare; {text}")
     return Verdict(bool(error[ours].mean() < error[nearest].mean()), text)
 
 
@@ -329,8 +324,7 @@ def trades_better(measured: Measured, size: Size) -> Verdict:
         spreads.append(theirs[2].mean())
     text = f"Adam reduces by {gone.min():.0f} to {gone.max():.0f} %, is more accurate at {sum(wins)} of {len(wins)} "
     text += f"reductions; deviation over seeds {scatter.mean():.2f}, group lasso {np.mean(spreads):.2f}{_steps(size)}"
-    if len(wins) < 2:
-        return undecidable(f"too few reductions to compare; {text}")
+    premise(len(wins) >= 2, f"too few reductions to compare; {text}")
     return Verdict(bool(np.mean(wins) > 0.5 and scatter.mean() < np.mean(spreads)), text)
 
 
@@ -413,8 +407,7 @@ def any_threshold(measured: Measured, size: Size) -> Verdict:
     ]
     text = ", ".join(said(share) for share in shares) + " below 1e-4, 1e-3, 1e-2; error changes by up to "
     text += f"{max(changes):.2f}"
-    if shares[1].mean() <= NONE:
-        return undecidable(f"nothing is dead: {text}")
+    premise(bool(shares[1].mean() > NONE), f"nothing is dead: {text}")
     return Verdict(bool(all(alike(share, shares[1], 2) for share in shares) and max(changes) <= 0.5), text)
 
 
