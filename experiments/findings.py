@@ -30,7 +30,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows, all with the same columns, as a Parquet file."""
+    """Writes rows, all with the same columns, as a Parquet file; its folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(pa.Table.from_pylist(list(rows)), sink)
     records.write_bytes(path, sink.getvalue().to_pybytes())
