@@ -37,6 +37,7 @@ from experiments.measured import Measured
 from experiments.mehta2019 import claims as mehta2019_claims
 from experiments.retsinas2020 import claims as retsinas2020_claims
 from experiments.scales import MLP, PAPER, SCALES, Scale
+from experiments.yaguchi2018 import cells as yaguchi2018_cells
 from experiments.yaguchi2018 import claims as yaguchi2018_claims
 from jaxsparse import data, grid, records
 from jaxsparse.config import InvalidInput, require, require_choice
@@ -201,7 +202,7 @@ def judged(paper: str | None, out: Path | None) -> list[dict[str, str]]:
 
 
 def regimes() -> list[str]:
-    """What each scale has of the steps of Mehta et al. 2019, for each kind of training."""
+    """What each scale has of the steps of Mehta et al. 2019 and Yaguchi et al. 2018, for each kind of training."""
     settings = [one for _, table in mehta2019.TABLES.values() for one in papers.settings(f"mehta2019_{table}")]
     return [
         f"`{scale.name}`, {network}: {text}"
@@ -209,6 +210,10 @@ def regimes() -> list[str]:
         for network, text in dict.fromkeys(
             (one.network.split(" ")[0], scale.regime(one)) for one in scale.trained(settings)
         )
+    ] + [
+        f"`{name}`, Yaguchi et al., {run.model}: {yaguchi2018_cells.regime(run)}"
+        for name, size in yaguchi2018_cells.SIZES.items()
+        for run in (size.dense, size.vgg)
     ]
 
 

@@ -187,6 +187,10 @@ def test_the_papers_baseline() -> None:
     assert made.share_of_steps(small.dense)[1] == pytest.approx(1, abs=0.001)
     assert made.share_of_steps(paper.dense)[1] == pytest.approx(1, abs=0.001)
     assert made.share_of_steps(small.vgg)[0] >= 50_000
+    assert made.regime(small.dense) == "93,744 steps, all of the paper's"
+    halving = 0.1 * 50_080 * (2 - 2**-15) / 16  # the rate times the steps under SGD
+    assert f"Adam can take a weight from 1 to 0 {halving * 5e-3:.1f} times" in made.regime(small.vgg)
+    assert f"shrinks it by e^-{halving * 5e-4 * 10:.1f} (" in made.regime(small.vgg)
 
 
 def test_no_default_of_the_package_or_of_another_paper(monkeypatch: pytest.MonkeyPatch) -> None:

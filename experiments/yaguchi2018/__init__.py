@@ -83,8 +83,7 @@ def _tabulated(
                 if acts or size.regularize == "kernels":
                     found = (column(measured, setting, cells) for column in columns.values())
                     lines.append([setting, on if acts else "-", *found])
-        steps, share = made.share_of_steps(run)
-        caption = f"paper | ours, {OURS}; {steps:,} steps, {share:.2f} of the paper's"
+        caption = f"paper | ours, {OURS}\n{made.regime(run)}"
         heading = f"{name}: {title} ({measured.scale.name} scale)"
         style.console().print(table(heading, ["setting", "L2 on", *columns], lines, caption=caption))
 

@@ -11,6 +11,9 @@ need no room for them. A sweep gives `tx` as a function of `settings`, which hol
 
 Each weight is the scale of a normalisation layer to the regularizers, so `BatchNormL1` acts on it as well.
 
+Tails: XLA takes denormals for zero, so squares of gradients below 1e-154 (float32: 1e-19) are lost. A weight without a
+gradient of the loss that falls so far sticks near 1e-304, although Adam with b2 0.999 would throw it back from 1e-402.
+
 Speed, on a CPU: a step over millions of weights waits for the memory. So they are cut into chunks that stay in the
 cache for all their steps, one chunk after another, side by side on `devices`. The chunks' edges are nothing that a
 result could show: the last chunk overlaps the one before it, and every weight is taken from one of them.
