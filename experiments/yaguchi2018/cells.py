@@ -22,7 +22,7 @@ images shrink, and nothing else. MNIST: 4,000 of its images at 14x14 pixels, for
 epochs of 62 batches, 93,744 against 93,750), with 500 units where the paper has 1000; table 3 has the paper's own
 widths, depth is studied with 150 units a layer, and the network of table 6 has half of its widths. VGG: vgg-11's first
 four convolutions, 16-16-32-32, on 20,032 images of digits among clutter of 12x12 pixels, 10 classes and no flips, which
-would make other digits of them; 50,080 steps in place of 312,500, in sixteen equal phases as the paper has, after each
+would make other digits of them; 50,080 steps in place of 312,500, in sixteen equal phases as in the paper, after each
 of which the rate is halved. What that breaks is said by `regime`. (The data were chosen by momentum SGD without a
 regularizer, before any sparsity was looked at: after 40 epochs, the rate halved every ten, the test error is 10.2 %
 with one fragment of clutter and 17.8 with two; the paper's is near 7.)

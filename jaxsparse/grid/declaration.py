@@ -32,7 +32,8 @@ PAPER_CONSTANTS: Mapping[str, Mapping[str, float]] = {
     "adadelta": {"rho": 0.9, "eps": 1e-6},
 }
 """Stated in section 2.1 of the same paper. AMSGrad's are not stated and taken to be Adam's: b2 is 0.99, where its
-authors (Reddi et al. 2018) try 0.99 and 0.999 and PyTorch has 0.999. What is not listed has its convention's default."""
+authors (Reddi et al. 2018) try 0.99 and 0.999, and PyTorch has 0.999. What is not listed has its convention's
+default."""
 
 
 def constants_of(optimizer: str, convention: str) -> dict[str, float]:
