@@ -563,7 +563,7 @@ def test_rules_of_single_weights_decide_both_ways() -> None:
 
     assert claims.geometric(measured(rows)).shown
     assert claims.momentum_accelerates(measured(rows)).shown, "theory.spectral_radius is tested elsewhere"
-    wrong = [{**row, "value": 0.9} if row["quantity"] == "rate" else row for row in rows]
+    wrong = [{**row, "value": 1.01 * row["value"]} if row["quantity"] == "share" else row for row in rows]
     assert not claims.geometric(measured(wrong)).shown
     assert not claims.momentum_accelerates(measured(wrong)).shown
     for rule in (claims.doubly_exponential, claims.limits, claims.oscillates):

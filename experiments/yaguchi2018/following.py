@@ -295,13 +295,14 @@ def _first(below: np.ndarray) -> float:
     return float(found[0]) if len(found) else float("inf")
 
 
-def _decay(path: np.ndarray, rate: float) -> dict[str, float]:
-    """Of a path that is to fall by `rate` a step in the long run."""
+def _decay(path: np.ndarray, radius: float) -> dict[str, float]:
+    """Of a path that is to shrink to `radius` of itself in a step in the long run: the share that a step takes, which
+    keeps digits where the radius is nearly 1."""
     middle = len(path) // 2
-    measured = float((path[-1] / path[middle]) ** (1 / (len(path) - 1 - middle)))
+    measured = -math.expm1(math.log(path[-1] / path[middle]) / (len(path) - 1 - middle))
     return {
-        "rate": measured,
-        "predicted": rate,
+        "share": measured,
+        "predicted": 1 - radius,
         "steps": _first(np.abs(path) < TOLERANCE),
         "sign_changes": float((np.diff(np.sign(path)) != 0).sum()),
     }
