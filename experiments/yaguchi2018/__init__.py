@@ -89,7 +89,7 @@ def _tabulated(
 
     cells = _of_study(study)
     if not reduced:
-        return Entry(name, title, show, cells)
+        return Entry(name, title, show, cells, figures_only=True)
     return Entry(
         name,
         title,
