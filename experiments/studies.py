@@ -6,12 +6,12 @@ Several tables share trainings: whoever comes first makes them, and nobody makes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from jaxsparse import grid
 from jaxsparse.config import Run
-from jaxsparse.grid import Cell
+from jaxsparse.grid import Cell, Start
 
 SAME_IN_A_STUDY = ("optimizer", "regularizer", "convention", "nesterov")
 """Settings that the names of the cells tell."""
@@ -45,8 +45,13 @@ def place(cell: Cell) -> str:
 
 
 def train(cells: Sequence[Cell], root: Path) -> Iterator[grid.Progress]:
-    """Trains what is not there yet, study after study, and tells how it goes."""
+    """Trains what is not there yet, study after study, and tells how it goes; what starts from the weights of others,
+    whose places its `start` names, after them."""
     names = {name: number for number, name in enumerate(dict.fromkeys(study(cell.run) for cell in cells))}
     runs = {run: number for number, run in enumerate(dict.fromkeys(cell.run for cell in cells))}
     ordered = sorted(cells, key=lambda cell: (names[study(cell.run)], runs[cell.run]))
-    yield from grid.train_all([grid.Job(cell, root / study(cell.run)) for cell in ordered])
+    first = [cell for cell in ordered if cell.start is None]
+    then = [replace(cell, start=Start(root / cell.start.path)) for cell in ordered if cell.start is not None]
+    for before, some in ((0, first), (len(first), then)):
+        for progress in grid.train_all([grid.Job(cell, root / study(cell.run)) for cell in some]):
+            yield replace(progress, finished=before + progress.finished, cells=len(cells))

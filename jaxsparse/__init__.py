@@ -20,7 +20,7 @@ from jaxsparse import (
     thresholding,
     trees,
 )
-from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.export import from_torch, load, save
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
@@ -40,6 +40,7 @@ __all__ = [
     "InvalidInput",
     "ProximalGroupLasso",
     "Run",
+    "Target",
     "Thresholds",
     "adadelta",
     "adagrad",

@@ -20,7 +20,7 @@ import tyro
 
 from jaxsparse import data, decay, export, grid, models, records, report, smaller, sparsity
 from jaxsparse.bench import command as bench_command
-from jaxsparse.config import InvalidInput, Run, Thresholds, require
+from jaxsparse.config import InvalidInput, Run, Target, Thresholds, require
 from jaxsparse.data import command as data_command
 from jaxsparse.export import command as export_command
 from jaxsparse.pruning import command as prune_command
@@ -123,16 +123,27 @@ class Settings:
     (the same sparsity in every layer), budget, hinge or unconstrained (bounds are trained)"""
     thresholded: str = "convolutions"
     """weights that have a bound: convolutions, or kernels (all)"""
-    sparsity: float = 0.0
-    """share of these that are to be zero"""
-    sparsity_strength: float = 0.0
-    """lambda of the loss of trained bounds, such as 10"""
+    sparsity: tuple[float, ...] = ()
+    """share of these that is to be zero; of several --density, one for all or one for each"""
+    sparsity_strength: tuple[float, ...] = ()
+    """lambda of the loss of trained bounds, such as 10; of several --density, one for all or one for each"""
     density: tuple[str, ...] = ("parameters",)
     """what trained bounds make small: parameters, flops or average (over layers)"""
     straight_through: bool = True
     """train zeroed weights as if they were not zero"""
     bound_rate: float | None = None
     """learning rate of trained bounds, as a multiple of the others' [sgd: 0.01, others: 1]"""
+
+    def targets(self) -> tuple[Target, ...]:
+        """Of thresholding, with what was given once for all densities given for each."""
+        shares, strengths = self.sparsity, self.sparsity_strength or (0.0,)
+        fits = bool(shares) or not self.sparsity_strength
+        require(fits, "sparsity-strength", self.sparsity_strength, "left out without sparsity")
+        most = max(len(shares), len(strengths))
+        for name, values in (("sparsity", shares), ("sparsity-strength", strengths)):
+            require(len(values) in (1, most) or not shares, name, values, "one number, or one for each density")
+        each = [values * most if len(values) == 1 else values for values in (shares, strengths)]
+        return tuple(Target(*pair) for pair in zip(*each, strict=False))
 
     def run(self, nesterov: bool = False) -> Run:
         """The static settings, with what was not given filled in."""
@@ -241,6 +252,8 @@ class Train:
     strength: float = 1e-3
     """of the regularizer"""
     seed: int = 0
+    start: Path | None = None
+    """weights and statistics to start from: a run or an export of a network that fits [an untrained network]"""
     shrink_every: int = 0
     """epochs between two removals of units that are dead by scale, which makes the rest of the training faster; a
     multiple of --measure-every [0: nothing is removed]"""
@@ -321,8 +334,7 @@ def _grid(flags: Grid, command: str) -> int:
         seeds=tuple(range(flags.seeds)),
         learning_rate=flags.settings.learning_rate,
         constants=flags.constants.given(),
-        sparsity=flags.settings.sparsity,
-        sparsity_strength=flags.settings.sparsity_strength,
+        targets=flags.settings.targets(),
     )
     out = flags.out or Path("runs") / f"{flags.settings.data}-{flags.settings.model}"
     return _train_grid(declaration, out, command, flags.where.trainer(declaration.run))
@@ -338,8 +350,8 @@ def _train(flags: Train, command: str) -> int:
         seeds=(flags.seed,),
         learning_rate=flags.settings.learning_rate,
         constants=flags.constants.given(),
-        sparsity=flags.settings.sparsity,
-        sparsity_strength=flags.settings.sparsity_strength,
+        targets=flags.settings.targets(),
+        start=None if flags.start is None else grid.Start(flags.start),
     )
     name = f"{flags.settings.data}-{flags.settings.model}-{flags.optimizer}-{flags.regularizer}"
     out = flags.out or Path("runs") / name

@@ -126,7 +126,8 @@ class Run:
     straight_through: bool = True
     """whether zeroed weights are trained on as if they were not zero"""
     density: tuple[str, ...] = ("parameters",)
-    """what trained bounds are to make small, one term of the loss each: `thresholding.SHARES`"""
+    """what trained bounds are to make small, one term of the loss each, with a `Target` of its own:
+    `thresholding.SHARES`"""
     bound_rate: float | None = None
     """learning rate of trained bounds, as a multiple (> 0) of the others': `thresholding.BOUND_RATES` if not given"""
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -176,6 +177,17 @@ class Run:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Target:
+    """What thresholding is to reach, of the weights or of one of `Run.density`."""
+
+    sparsity: float | jax.Array
+    """share of zeros, in [0, 1); of a budget what is left, `B = 1 - sparsity`"""
+    strength: float | jax.Array = 0.0
+    """lambda >= 0 of this term of the loss of trained bounds"""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Hyper:
     """The traced part of a run: floats, or arrays of them with one entry a cell."""
 
@@ -184,7 +196,5 @@ class Hyper:
     """of the regularizer"""
     constants: Mapping[str, float | jax.Array] = field(default_factory=dict)
     """the update rule's own hyperparameters, by optax's names (`b1`, `b2`, `eps`, ..)"""
-    sparsity: float | jax.Array = 0.0
-    """share of zeros, in [0, 1), that thresholding is to reach"""
-    sparsity_strength: float | jax.Array = 0.0
-    """lambda >= 0 of the loss of trained bounds"""
+    targets: tuple[Target, ...] = ()
+    """of thresholding: one for each of `Run.density`, a single one where bounds are fixed, else none"""

@@ -103,7 +103,7 @@ class Training:
 
     def init(self, hyper: Hyper, params: Tree, stats: Tree) -> State:
         """State before the first step."""
-        bounds = self.thresholding.start(params, hyper.sparsity)
+        bounds = self.thresholding.start(params, hyper.targets)
         optimizers = self.transformation(hyper).init(params), self._bound_rule(hyper).init(bounds)
         return State(params, stats, optimizers[0], jnp.zeros((), jnp.int32), bounds, optimizers[1])
 
@@ -192,14 +192,14 @@ class Training:
             model: Any = nnx.merge(self.graph, weights, state.stats, copy=True)
             logits: jax.Array = model(images.astype(self.run.precision), *dropping)
             value = cross_entropy(logits.astype(self._kept), labels)
-            total = value + pruned.loss(bounds, hyper.sparsity, hyper.sparsity_strength)
+            total = value + pruned.loss(bounds, hyper.targets)
             return total, (value, nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
 
         (gradients, pulls), (value, stats) = jax.grad(loss, (0, 1), has_aux=True)(state.params, state.bounds)
         updates, optimizer = tx.update(gradients, state.optimizer, state.params)
         moves, bound_optimizer = bound_tx.update(pulls, state.bound_optimizer, state.bounds)
         params = optax.apply_updates(state.params, updates)
-        bounds = pruned.followed(params, optax.apply_updates(state.bounds, moves), hyper.sparsity)
+        bounds = pruned.followed(params, optax.apply_updates(state.bounds, moves), hyper.targets)
         return State(params, stats, optimizer, state.epoch, bounds, bound_optimizer), value
 
     def advance(self, hyper: Hyper, key: jax.Array, data: Dataset, state: State) -> tuple[State, jax.Array]:
@@ -228,14 +228,18 @@ class Training:
         seen = observe(params, bounds)
         return Row(train_loss, *evaluate(model, data, data.test), seen, self.measure(model, data))
 
-    def __call__(self, hyper: Hyper, key: jax.Array, data: Dataset) -> tuple[State, Row]:
-        """The whole training: final state, and the rows stacked along a leading axis `[points]`."""
+    def __call__(
+        self, hyper: Hyper, key: jax.Array, data: Dataset, start: tuple[Tree, Tree] | None = None
+    ) -> tuple[State, Row]:
+        """The whole training: final state, and the rows stacked along a leading axis `[points]`; from the given
+        parameters and statistics, where they are not those of the untrained network."""
 
         def interval(state: State, _: None) -> tuple[State, Row]:
             state, losses = self.advance(hyper, key, data, state)
             return state, self.measured(data, state.params, state.bounds, state.stats, losses)
 
-        return jax.lax.scan(interval, self.init(hyper, *self.start(key)), length=self.run.points)
+        params, stats = self.start(key) if start is None else start
+        return jax.lax.scan(interval, self.init(hyper, params, stats), length=self.run.points)
 
 
 def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> models.Network:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import cli, data, grid, models, records, thresholding, trees
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.config import Hyper, InvalidInput, Run, Target
 from jaxsparse.losses import cross_entropy, evaluate
 from jaxsparse.thresholding import Bounds, density, excess, gaussian, hard_shrink, squared
 from jaxsparse.train import State, make_train
@@ -136,7 +136,7 @@ def test_shares_by_parameters_and_multiplications() -> None:
 
 
 MLP = Run(widths=(12,), epochs=1, measure_every=1, batch=200, thresholded="kernels", thresholding="budget")
-HYPER = Hyper(1e-2, 0.0, {}, sparsity=0.8, sparsity_strength=3.0)
+HYPER = Hyper(1e-2, 0.0, {}, (Target(0.8, 3.0),))
 
 
 @cache
@@ -159,7 +159,7 @@ def test_a_step_of_gradient_descent() -> None:
     """Weights follow the gradient at the shrunk weights; bounds follow equation 18 and that of the budget loss."""
     shares = ("parameters", "average")
     run = replace(MLP, optimizer="sgd", bound_rate=0.5, density=shares)
-    start, end, training = stepped(run, HYPER)
+    start, end, training = stepped(run, replace(HYPER, targets=(Target(0.8, 3.0), Target(0.9, 5.0))))
     images, labels = data.preprocess(digits(), digits().train.images[:50]), digits().train.labels[:50]
     before = {name: np.asarray(leaf) for name, leaf in trees.flatten(start.params).items()}
     bounds = {name: float(bound) for name, bound in start.bounds.items()}
@@ -184,17 +184,18 @@ def test_a_step_of_gradient_descent() -> None:
         task = np.sum((zeroed[name] - before[name]) / bound * pull[name])
         slope = -2 * math.exp(-(bound**2) / 2) / math.sqrt(2 * math.pi)
         left = {share: 1 - sum(c[share][n] * math.erf(b / math.sqrt(2)) for n, b in bounds.items()) for share in shares}
-        budget = sum(3.0 * 2 * (left[share] - 0.2) * c[share][name] * slope for share in shares)
+        own = zip(shares, (3.0, 5.0), (0.2, 0.1), strict=True)  # equation 10: each with its lambda and its budget
+        budget = sum(pull * 2 * (left[share] - kept) * c[share][name] * slope for share, pull, kept in own)
         assert float(end.bounds[name]) == pytest.approx(bound - 0.5 * 1e-2 * (task + budget), rel=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta"])
 def test_every_optimizer_moves_bounds_towards_the_budget(optimizer: str) -> None:
     run = replace(MLP, optimizer=optimizer, bound_rate=1.0)
-    start, end, training = stepped(run, replace(HYPER, sparsity_strength=100.0), steps=3)
+    start, end, training = stepped(run, replace(HYPER, targets=(Target(0.8, 100.0),)), steps=3)
 
     def missed(bounds: Bounds) -> float:
-        return float(training.thresholding.loss(bounds, 0.8, 1.0))
+        return float(training.thresholding.loss(bounds, (Target(0.8, 1.0),)))
 
     assert missed(end.bounds) < missed(start.bounds)
 
@@ -220,7 +221,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The only cell of a grid."""
     folder = tmp_path_factory.mktemp("thresholded") / "run"
     run = replace(MLP, epochs=4, measure_every=2, restarts=2, density=("flops",))
-    declaration = grid.Declaration(run, ("adam",), ("l2",), (1e-3,), (0,), 0.01, {}, 0.7, 10.0)
+    declaration = grid.Declaration(run, ("adam",), ("l2",), (1e-3,), (0,), 0.01, {}, (Target(0.7, 10.0),))
     list(grid.run(declaration, folder))
     return next((folder / "cells").iterdir())
 
@@ -249,7 +250,7 @@ def test_the_histogram_is_of_weights_before_they_become_zero() -> None:
     w = weights(3, 5000)
     seen = thresholding.observe({"a": {"kernel": jnp.asarray(w)}}, {"a/kernel": jnp.float32(1.0)})
     expected = 100 * np.histogram(w / w.std(), thresholding.BINS)[0] / len(w)
-    np.testing.assert_allclose(seen.histogram, expected, atol=0.05)
+    np.testing.assert_allclose(seen.histogram[0], expected, atol=0.05)
     assert float(seen.zero[0]) == pytest.approx(100 * np.mean(shrunk(w, 1.0) == 0), abs=0.05)
 
 
@@ -257,7 +258,22 @@ def test_the_histogram_is_of_weights_before_they_become_zero() -> None:
     ("flags", "message"),
     [
         ("--thresholding soft", "thresholding must be one of none binary-search gaussian unconstrained budget hinge"),
-        ("--thresholding gaussian", "sparsity must be in (0, 1), got 0.0"),
+        ("--thresholding gaussian", "sparsity must be one number in (0, 1), got []"),
+        ("--thresholding gaussian --sparsity 0", "sparsity must be in (0, 1), got 0.0"),
+        ("--sparsity-strength 10", "sparsity-strength must be left out without sparsity"),
+        (
+            "--thresholding budget --thresholded kernels --density flops parameters --sparsity 0.5 0.6 0.7 "
+            "--sparsity-strength 1",
+            "sparsity must be one number in (0, 1), or one for each density (2), got [0.5, 0.6, 0.7]",
+        ),
+        (
+            "--thresholding budget --thresholded kernels --sparsity 0.5 0.6 --sparsity-strength 1 2 3",
+            "sparsity must be one number, or one for each density",
+        ),
+        (
+            "--thresholding gaussian --thresholded kernels --sparsity 0.5 --density flops",
+            "density must be left out for gaussian, whose bounds are fixed",
+        ),
         ("--sparsity 0.5", "sparsity must be left out without thresholding"),
         ("--thresholding budget --sparsity 0.5", "sparsity-strength must be > 0 for budget"),
         ("--thresholding gaussian --sparsity 0.5 --sparsity-strength 1", "sparsity-strength must be 0 for gaussian"),
@@ -293,11 +309,13 @@ def test_what_does_not_go_together() -> None:
 
 def test_cells_of_different_targets_have_different_names() -> None:
     run = Run(model="mlp", thresholding="gaussian")
-    cells = [grid.Cell(run, Hyper(0.1, 0.1, {}, share), 0, "l2") for share in (0.0, 0.5, 0.85)]
+    each = (), (Target(0.5),), (Target(0.85),), (Target(0.85, 10.0), Target(0.7, 5.0))
+    cells = [grid.Cell(run, Hyper(0.1, 0.1, {}, targets), 0, "l2") for targets in each]
     assert [cell.name for cell in cells] == [
         "adam-l2-0.1-seed0",
         "adam-l2-0.1-sparsity0.5-seed0",
         "adam-l2-0.1-sparsity0.85-seed0",
+        "adam-l2-0.1-sparsity0.85-0.7-lambda10-5-seed0",
     ]
 
 

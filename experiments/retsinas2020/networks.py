@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import erf, sqrt
+from math import erf, nan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from experiments.findings import Findings
 from experiments.measured import Measured
 from experiments.studies import place
 from jaxsparse import data, export, records, sparsity
+from jaxsparse.config import Run
 from jaxsparse.grid import Cell
+from jaxsparse.grid.recording import multiplications
 from jaxsparse.losses import evaluate
 from jaxsparse.thresholding import BINS, THRESHOLDED
 from jaxsparse.trees import flatten
@@ -34,22 +36,35 @@ COLUMNS = (
     *("filters", "filters_dead", "params_shrunk"),
     *("epochs", "errors", "zero_course", "bound_course"),
     *("layer_names", "layer_weights", "layer_zero", "layer_mode", "layer_distance", "histogram"),
+    *("histogram_largest", "histogram_blocks", "sparsity_flops"),
+    *("density", "density_flops", "slope", "slope_flops"),
 )
 """`sparsity_weights`, errors and what has to do with zeros in percent; `.._course` over `epochs`, `layer_..` by layer;
-`histogram`: percent of the weights between two of `thresholding.BINS`. Modes and distances: see `_shape`."""
+`histogram`: percent of the weights between two of `thresholding.BINS`, `.._largest` of the layer with the most weights,
+`.._blocks` of the last convolution of each block of a dense ResNet-50, one behind the other. Modes and distances: see
+`_shape`; density and slope: see `_pulled`."""
+BLOCKS = "outer/"
+"""What the names of those convolutions begin with."""
+WIDER = 1.05
+"""Times each bound, to see what the loss of the task does."""
 
 _dataset = lru_cache(maxsize=2)(data.load)
 
 
 def _shape(weights: np.ndarray) -> tuple[float, float]:
-    """Of a layer's weights in standard deviations: the middle of the fullest of 40 bins over [-4, 4], and the largest
-    distance of their distribution from the normal one (Kolmogorov)."""
+    """Of a layer's weights in standard deviations: the middle of the fullest interval of one deviation, in steps of a
+    tenth over [-4, 4], and the largest distance of their distribution from the normal one (Kolmogorov).
+
+    The interval is wide because layers are small: of a thousand normal weights the fullest of many narrow bins lies
+    anywhere near zero.
+    """
     scaled = np.sort(weights.ravel() / weights.std())
-    counts, edges = np.histogram(scaled, np.linspace(-4, 4, 41))
-    mode = float(edges[counts.argmax()] + edges[counts.argmax() + 1]) / 2
+    ends = np.linspace(-4, 3, 71)
+    counts = np.searchsorted(scaled, ends + 1) - np.searchsorted(scaled, ends)
     normal = np.asarray([0.5 * (1 + erf(x / sqrt(2))) for x in scaled])
     steps = np.arange(len(scaled) + 1) / len(scaled)
-    return mode, float(max(np.abs(normal - steps[1:]).max(), np.abs(normal - steps[:-1]).max()))
+    distance = float(max(np.abs(normal - steps[1:]).max(), np.abs(normal - steps[:-1]).max()))
+    return float(ends[counts.argmax()]) + 0.5, distance
 
 
 def _histogram(kernels: Sequence[np.ndarray]) -> list[float]:
@@ -81,6 +96,36 @@ def _with(model: Any, changed: Mapping[str, np.ndarray]) -> Any:
     return merged
 
 
+def _left(bounds: Mapping[str, float], shares: Mapping[str, float]) -> float:
+    """Density as if weights were Gaussian, equation 8."""
+    return 1 - sum(share * erf(bounds[name] / sqrt(2)) for name, share in shares.items())
+
+
+def _pulled(
+    model: Any, dataset: data.Dataset, kernels: Mapping[str, np.ndarray], bounds: Mapping[str, float], run: Run
+) -> dict[str, float]:
+    """What the sparsity loss had to pull against: densities L as it has them, and slopes -dCE / dL.
+
+    A slope is how much the loss on the training images grows for each unit of density that goes, where all bounds grow
+    by a twentieth. (Weights below a bound are zero in the record, so that bounds can grow but not shrink. Where a layer
+    begins is told by its smallest weight that is not.)
+    """
+    sizes = sum(kernel.size for kernel in kernels.values())
+    by_size = {name: kernel.size / sizes for name, kernel in kernels.items()}
+    wider = {
+        name: np.where(np.abs(kernel) < WIDER * np.abs(kernel[kernel != 0]).min(initial=np.inf), 0, kernel)
+        if bounds[name] > 0
+        else kernel
+        for name, kernel in kernels.items()
+    }
+    rise = float(evaluate(_with(model, wider), dataset, dataset.train)[0] - evaluate(model, dataset, dataset.train)[0])
+    found: dict[str, float] = {}
+    for suffix, shares in (("", by_size), ("_flops", multiplications(run))):
+        left, less = (_left({name: f * bounds[name] for name in bounds}, shares) for f in (1, WIDER))
+        found |= {f"density{suffix}": 100 * left, f"slope{suffix}": rise / (left - less) if left > less else nan}
+    return found
+
+
 def of_network(folder: Path, seed: int) -> dict[str, Any]:
     """The figures of a training that ended: `COLUMNS` but the place."""
     described, model = records.describe(folder), export.load(folder)
@@ -90,14 +135,22 @@ def of_network(folder: Path, seed: int) -> dict[str, Any]:
     params = flatten(nnx.as_pure(nnx.state(model, nnx.Param)))
     chosen = jax.tree.leaves(THRESHOLDED[run.thresholded](nnx.as_pure(nnx.state(model, nnx.Param))))
     kernels = {name: np.asarray(leaf) for (name, leaf), flag in zip(params.items(), chosen, strict=True) if flag}
-    bounded = "bound" in history
+    bounded, bounds = "bound" in history, dict[str, float]()
+    largest = max(kernels.values(), key=lambda kernel: kernel.size)
+    sizes = {name: kernel.size for name, kernel in kernels.items()}
+    if bounded:
+        weights = np.asarray([sizes[name] for name in history["thresholded"][-1]])
+        histograms = np.asarray(history["weight_histogram"][-1])
+        histogram, histogram_largest = np.average(histograms, axis=0, weights=weights), histograms[weights.argmax()]
+        bounds = dict(zip(history["thresholded"][-1], history["bound"][-1], strict=True))
+    else:
+        histogram, histogram_largest = (_histogram(some) for some in (list(kernels.values()), [largest]))
     adam = described["run"]["optimizer"] == "adam"
     zeroed = {
         name: np.where(np.abs(kernel) < (TINY if adam else 0), 0, kernel).astype(kernel.dtype)
         for name, kernel in kernels.items()
     }
     zeros = {name: float(np.sum(kernel == 0)) for name, kernel in zeroed.items()}
-    sizes = {name: kernel.size for name, kernel in kernels.items()}
     dead = [_dead(kernel) for kernel in zeroed.values()]
     shapes = [_shape(kernel) for kernel in kernels.values()] if not bounded else []
     total, error = sum(leaf.size for leaf in params.values()), history["test_error"][-1]
@@ -113,15 +166,22 @@ def of_network(folder: Path, seed: int) -> dict[str, Any]:
         "epochs": history["epochs"],
         "errors": history["test_error"],
         "zero_course": history.get("sparsity_weights", []),
-        "bound_course": [
-            float(np.average(bounds, weights=list(sizes.values()))) for bounds in history.get("bound", [])
-        ],
+        "bound_course": [float(np.average(each, weights=list(sizes.values()))) for each in history.get("bound", [])],
         "layer_names": " ".join(kernels),
         "layer_weights": list(sizes.values()),
         "layer_zero": [100 * zeros[name] / sizes[name] for name in kernels],
         "layer_mode": [mode for mode, _ in shapes],
         "layer_distance": [distance for _, distance in shapes],
-        "histogram": history["weight_histogram"][-1] if bounded else _histogram(list(kernels.values())),
+        "histogram": list(histogram),
+        "histogram_largest": list(histogram_largest),
+        "histogram_blocks": [
+            share
+            for name, kernel in kernels.items()
+            if run.model == "resnet-50" and not bounded and name.startswith(BLOCKS)
+            for share in _histogram([kernel])
+        ],
+        "sparsity_flops": history["sparsity_flops"][-1] if bounded else 0.0,
+        **(_pulled(model, dataset, kernels, bounds, run) if bounded else {}),
     }
 
 
@@ -154,10 +214,11 @@ def numbers(value: Any) -> np.ndarray:
 
 
 def values(measured: Measured, cells: Sequence[Cell], metric: str) -> np.ndarray:
-    """A figure of trained networks, one a seed."""
-    return np.asarray([one[metric] for one in networks(measured, cells)], float)
+    """A figure of trained networks, one a seed; none where an older version did not look at it."""
+    found = [one.get(metric) for one in networks(measured, cells)]
+    return np.asarray([] if None in found else found, float)
 
 
 def lists(measured: Measured, cells: Sequence[Cell], metric: str) -> np.ndarray:
     """A list of figures of trained networks, `[seeds, ..]`."""
-    return np.asarray([numbers(one[metric]) for one in networks(measured, cells)])
+    return np.asarray([numbers(one.get(metric)) for one in networks(measured, cells)])

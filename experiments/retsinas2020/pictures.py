@@ -80,17 +80,49 @@ def weights(measured: Measured, lines: Lines) -> Figure:
     _require(measured, lines)
     figure = Figure(figsize=(3.6 * len(lines), 2.9))
     middles = (BINS[1:] + BINS[:-1]) / 2
-    normal = 100 * (BINS[1] - BINS[0]) * np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
     for axes, (name, trainings) in zip(panels, lines.items(), strict=True):
         axes.bar(middles, lists(measured, trainings[0], "histogram").mean(0), BINS[1] - BINS[0], color="#0072B2")
-        axes.plot(middles, normal, color="#D55E00", linestyle="--", label="normal")
+        axes.plot(middles, _normal(middles), color="#D55E00", linestyle="--", label="normal")
         zero = values(measured, trainings[0], "sparsity_weights").mean()
         axes.set_title(name + (f": {zero:.1f} % become zero" if zero else ""))
         axes.set_xlabel("weight (standard deviations of its layer)")
         axes.legend()
     figure.axes[0].set_ylabel("% of weights")
     return figure
+
+
+GROUPS = {"layer1": 2, "layer2": 6, "layer3": 12, "layer4": 15}
+"""Last block of each group of ResNet-50, as PyTorch's model zoo calls the groups."""
+EXAMPLE = 4
+"""The paper's layer2_1, if it counts from zero."""
+
+
+@in_style
+def blocks(measured: Measured, lines: Lines) -> Figure:
+    """Histograms of the weights of the last convolutions of ResNet-50's blocks in standard deviations of their layer:
+    the last block of each group, and one beside the normal density; means over seeds."""
+    _require(measured, lines)
+    ((cells,),) = lines.values()
+    shares = lists(measured, cells, "histogram_blocks").mean(0).reshape(-1, len(BINS) - 1)
+    middles = (BINS[1:] + BINS[:-1]) / 2
+    figure = Figure(figsize=(7.2, 2.9))
+    every, one = figure.subplots(1, 2, sharey=True)
+    for (name, block), (color, _, line) in zip(GROUPS.items(), LOOKS, strict=False):
+        every.plot(middles, shares[block], color=color, linestyle=line, label=name)
+    one.bar(middles, shares[EXAMPLE], BINS[1] - BINS[0], color="#0072B2")
+    one.plot(middles, _normal(middles), color="#D55E00", linestyle="--", label="normal")
+    one.set_title("layer2, second block")
+    for axes in (every, one):
+        axes.set_xlabel("weight (standard deviations of its layer)")
+        axes.legend()
+    every.set_ylabel("% of weights")
+    return figure
+
+
+def _normal(middles: np.ndarray) -> np.ndarray:
+    """Percent of normal weights in each bin."""
+    return 100 * (BINS[1] - BINS[0]) * np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def _short(name: str) -> str:

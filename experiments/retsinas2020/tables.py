@@ -19,7 +19,7 @@ NAMES: Mapping[str, str] = {
 """What the paper's tables call our lines, where it is not the same."""
 
 
-METRICS = ("sparsity_weights", "test_error_zeroed", "params_left", "filters_dead", "filters")
+METRICS = ("sparsity_weights", "sparsity_flops", "test_error_zeroed", "params_left", "filters_dead", "filters")
 
 
 def _printed(name: str) -> dict[tuple[str, str], str]:
@@ -56,12 +56,21 @@ def show(title: str, measured: Measured, lines: Mapping[str, Sequence[Cell]], pr
             [
                 name,
                 _beside(theirs.get((method, "sparsity"), ""), tables.said(found["sparsity_weights"])),
+                tables.said(found["sparsity_flops"]),
                 _beside(_error(theirs, method), tables.said(found["test_error_zeroed"])),
                 _beside(f"{params} M" if params else "", _thousands(found["params_left"])),
                 tables.said(100 * found["filters_dead"] / found["filters"]),
                 _thousands(values(measured, cells[:1], "params_shrunk")),
             ]
         )
-    header = ["", "zeros (%)", "error (%)", "parameters left", "dead filters (%)", "shrunk to"]
+    header = [
+        "",
+        "zeros (%)",
+        "multiplications saved (%)",
+        "error (%)",
+        "parameters left",
+        "dead filters (%)",
+        "shrunk to",
+    ]
     caption = f"paper | ours, {tables.OURS}; shrunk to: parameters after js.shrink, of one seed"
     style.console().print(tables.table(f"{title} ({measured.scale.name} scale)", header, rows, caption=caption))

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from jaxsparse import data, grid
-from jaxsparse.config import Hyper, Run
+from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.data import noise
 from jaxsparse.grid.declaration import PAPER_LEARNING_RATES, constants_of
 from jaxsparse.shrinking.costs import macs
@@ -66,8 +66,7 @@ def members(run: Run, cells: int) -> list[grid.Cell]:
         PAPER_LEARNING_RATES[run.optimizer],
         STRENGTH,
         constants_of(run.optimizer, run.convention),
-        sparsity=0.85,  # of what is thresholded
-        sparsity_strength=10.0,
+        (Target(0.85, 10.0),),  # of what is thresholded
     )
     return [grid.Cell(run, hyper, seed, run.regularizer) for seed in range(cells)]
 

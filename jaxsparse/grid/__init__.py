@@ -1,14 +1,16 @@
 """Many runs: the product of optimizers, regularizers, strengths and seeds as declared cells.
 
-`declaration` says what is to be trained, `engine` trains it, `sharing` keeps engines busy, `recording` says what came
-out, `running` keeps that and resumes what was interrupted. `devices` holds what has to be settled before, `packing`
-puts several cells on a device, `ray_engine` goes to other machines, and `where` is the choice between them.
+`declaration` says what is to be trained, `start` from which weights if it is trained already, `engine` trains it,
+`sharing` keeps engines busy, `recording` says what came out, `running` keeps that and resumes what was interrupted.
+`devices` holds what has to be settled before, `packing` puts several cells on a device, `ray_engine` goes to other
+machines, and `where` is the choice between them.
 """
 
 from jaxsparse.grid.declaration import Cell, Declaration
 from jaxsparse.grid.devices import cores, keep_compiled, use_every_core, writes
 from jaxsparse.grid.engine import Engine, Placement
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
+from jaxsparse.grid.start import Start
 from jaxsparse.grid.where import Together, Where
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Job",
     "Placement",
     "Progress",
+    "Start",
     "Together",
     "Trainer",
     "Where",

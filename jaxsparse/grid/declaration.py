@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jaxsparse import data, optimizers, records, regularizers, thresholding
-from jaxsparse.config import Hyper, Run, require, require_choice
+from jaxsparse.config import Hyper, Run, Target, require, require_choice
+from jaxsparse.grid.start import Start
 from jaxsparse.train import make_train
 from jaxsparse.trees import choice
 
@@ -55,14 +56,22 @@ class Cell:
     hyper: Hyper
     seed: int
     regularizer: str
+    start: Start | None = None
+    """what it starts from, where that is not an untrained network"""
 
     @property
     def name(self) -> str:
         """Name of the cell's folder: unique within a grid, made of registered names and numbers only."""
         strength = "" if self.regularizer == "none" else f"-{self.hyper.strength:g}"
-        target = f"-sparsity{self.hyper.sparsity:g}" if self.hyper.sparsity else ""
-        pull = f"-lambda{self.hyper.sparsity_strength:g}" if self.hyper.sparsity_strength else ""
-        return f"{self.run.optimizer}-{self.regularizer}{strength}{target}{pull}-seed{self.seed}"
+        target = _told("sparsity", [target.sparsity for target in self.hyper.targets])
+        pull = _told("lambda", [target.strength for target in self.hyper.targets])
+        started = "-started" * (self.start is not None)
+        return f"{self.run.optimizer}-{self.regularizer}{strength}{target}{pull}{started}-seed{self.seed}"
+
+
+def _told(name: str, values: Sequence[Any]) -> str:
+    """`-lambda10`, or of several `-lambda10-5`; nothing where all are zero."""
+    return "-".join([f"-{name}{values[0]:g}", *(f"{value:g}" for value in values[1:])]) if any(values) else ""
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,10 @@ class Declaration:
     """of every optimizer; the papers' for each where not given"""
     constants: Mapping[str, float] = field(default_factory=dict)
     """hyperparameters that replace the papers', for every optimizer that has them"""
-    sparsity: float = 0.0
-    """share of zeros that thresholding is to reach"""
-    sparsity_strength: float = 0.0
-    """lambda of the loss of trained bounds"""
+    targets: tuple[Target, ...] = ()
+    """of thresholding: one for each of `run.density`, or one for all"""
+    start: Start | None = None
+    """what every cell starts from, where that is not an untrained network"""
 
     def __post_init__(self) -> None:
         require(len(self.optimizers) > 0, "optimizers", self.optimizers, "at least one name")
@@ -118,7 +127,9 @@ class Declaration:
         data.require_ready(self.run.data)
         resident = data.describe(self.run.data).fits or not self.run.shrink_every
         require(resident, "shrink-every", self.run.shrink_every, f"0 on {self.run.data}, which is streamed")
-        make_train(self.run)
+        training = make_train(self.run)
+        if self.start is not None:
+            self.start.check(training)
         kinds = choice(self.run.regularize)
         for name in self.regularizers:
             own = regularizers.KINDS.get(name)
@@ -127,19 +138,30 @@ class Declaration:
 
     def _check_thresholding(self) -> None:
         require_choice("thresholding", self.run.thresholding, tuple(thresholding.METHODS))
-        method = thresholding.METHODS[self.run.thresholding]
-        sparsity, strength = self.sparsity, self.sparsity_strength
+        method, targets = thresholding.METHODS[self.run.thresholding], self.targets
         if method is None:
-            require(sparsity == 0, "sparsity", sparsity, "left out without thresholding")
-            require(strength == 0, "sparsity-strength", strength, "left out without thresholding")
+            require(not targets, "sparsity", [target.sparsity for target in targets], "left out without thresholding")
             return
-        require(0 < sparsity < 1, "sparsity", sparsity, "in (0, 1)")
-        uniform = self.run.thresholding == "gaussian" and self.run.initialisation == "xavier"
-        fits = not uniform or sparsity < math.erf(math.sqrt(3 / 2))  # of weights uniform on +-sqrt(3) sigma, all go
-        require(fits, "sparsity", sparsity, "below 0.91 for gaussian where kernels start uniform (initialisation he)")
         trained = isinstance(method, thresholding.Trained)
-        fits = math.isfinite(strength) and (strength > 0 if trained else strength == 0)
-        require(fits, "sparsity-strength", strength, f"{'> 0' if trained else '0'} for {self.run.thresholding}")
+        fits = trained or self.run.density == Run.density
+        require(fits, "density", self.run.density, f"left out for {self.run.thresholding}, whose bounds are fixed")
+        most = len(self.run.density)
+        said = "one number in (0, 1)" + f", or one for each density ({most})" * (most > 1)
+        require(len(targets) in (1, most), "sparsity", [target.sparsity for target in targets], said)
+        for sparsity, strength in ((float(target.sparsity), float(target.strength)) for target in targets):
+            require(0 < sparsity < 1, "sparsity", sparsity, "in (0, 1)")
+            uniform = self.run.thresholding == "gaussian" and self.run.initialisation == "xavier"
+            fits = not uniform or sparsity < math.erf(math.sqrt(3 / 2))  # of weights uniform on +-sqrt(3) sigma, all go
+            known = "below 0.91 for gaussian where kernels start uniform (initialisation he)"
+            require(fits, "sparsity", sparsity, known)
+            fits = math.isfinite(strength) and (strength > 0 if trained else strength == 0)
+            require(fits, "sparsity-strength", strength, f"{'> 0' if trained else '0'} for {self.run.thresholding}")
+
+    @property
+    def _targets(self) -> tuple[Target, ...]:
+        """One for each density."""
+        trained = isinstance(thresholding.METHODS[self.run.thresholding], thresholding.Trained)
+        return self.targets * len(self.run.density) if trained and len(self.targets) == 1 else self.targets
 
     def defaults(self, optimizer: str) -> dict[str, float]:
         """An optimizer's hyperparameters where `constants` does not replace them."""
@@ -156,8 +178,8 @@ class Declaration:
             nesterov = self.run.nesterov and optimizer == "sgd"
             run = replace(self.run, optimizer=optimizer, regularizer=form, nesterov=nesterov)
             for strength in (0.0,) if regularizer == "none" else self.strengths:
-                hyper = Hyper(rate, strength, constants, self.sparsity, self.sparsity_strength)
-                found += [Cell(run, hyper, seed, regularizer) for seed in self.seeds]
+                hyper = Hyper(rate, strength, constants, self._targets)
+                found += [Cell(run, hyper, seed, regularizer, self.start) for seed in self.seeds]
         forms = list(dict.fromkeys(cell.run for cell in found))
         return sorted(found, key=lambda cell: forms.index(cell.run))
 
@@ -167,4 +189,7 @@ class Declaration:
         Raises:
           InvalidInput: where another declaration is there already, with the differences.
         """
-        records.declare(folder / "grid.json", "grid", asdict(self), asdict(Run()))
+        described = asdict(self)
+        del described["start"]
+        started = self.start.described if self.start is not None else {}
+        records.declare(folder / "grid.json", "grid", {**described, **started}, asdict(Run()))

@@ -27,6 +27,7 @@ from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed
 from jaxsparse.shrinking.program import RUN_ONCE
 from jaxsparse.train import Row, State, Training, make_train, steps_per_epoch
+from jaxsparse.trees import Tree
 
 CELLS, EVERYWHERE, BATCH = PartitionSpec("cell"), PartitionSpec(), PartitionSpec("batch")
 """How arrays lie on the devices: along the axis of cells, whole on each, or along that of a batch's images."""
@@ -139,7 +140,7 @@ class Engine:
         self.packing, self.threads = packing, threads
         self._lock = threading.Lock()
         self.dataset = self._put(data.load(run.data, run.pixels), EVERYWHERE)
-        training = self._training(run)
+        self._network = training = self._training(run)
         self._start = self._sharded(
             lambda seed: training.start(jax.random.key(seed)), (CELLS,), compiler_options=RUN_ONCE
         )
@@ -192,11 +193,24 @@ class Engine:
         return jax.jit(mapped, **options)
 
     def _arguments(self, cells: Sequence[Cell], together: int) -> tuple[Hyper, jax.Array]:
-        """Hyperparameters and seeds, the last cell repeated where there are fewer than are trained at a time."""
-        filled = [cells[min(index, len(cells) - 1)] for index in range(together)]
+        """Hyperparameters and seeds of as many cells as are trained at a time."""
+        filled = _filled(cells, together)
         hyper = jax.tree.map(lambda *values: np.asarray(values, np.float32), *[cell.hyper for cell in filled])
         seeds = np.asarray([cell.seed for cell in filled], np.uint32)
         return self._put((hyper, seeds), CELLS)
+
+    def _variables(self, cells: Sequence[Cell], seeds: jax.Array) -> tuple[Tree, Tree]:
+        """What the cells start from: untrained networks, or those of runs and exports."""
+        untrained = self._start(seeds)
+        if all(cell.start is None for cell in cells):
+            return untrained
+        own = [
+            jax.tree.map(lambda a, index=index: a[index], untrained)
+            if cell.start is None
+            else cell.start.variables(self._network)
+            for index, cell in enumerate(_filled(cells, len(seeds)))
+        ]
+        return self._put(jax.tree.map(lambda *leaves: np.stack(list(map(np.asarray, leaves))), *own), CELLS)
 
     def compile(self, cells: Sequence[Cell]) -> Compiled:
         """The training of these cells, which share a run, as many at a time as `together` says."""
@@ -229,7 +243,7 @@ class Engine:
         interval."""
         hyper, seeds = self._arguments(cells, compiled.together)
         with self._lock:  # what is compiled here is compiled once
-            state = compiled.init(hyper, *self._start(seeds))
+            state = compiled.init(hyper, *self._variables(cells, seeds))
         while True:
             state, losses = compiled.advance(hyper, seeds, self.dataset, state)
             yield state, jax.block_until_ready(losses)
@@ -248,6 +262,11 @@ def step_seconds(run: Run) -> float:
     interval = _interval_seconds(run, SEQUENTIAL, 1)
     interval()  # the first one also settles memory
     return min(interval() for _ in range(2)) / steps_per_epoch(run, data.describe(run.data))
+
+
+def _filled(cells: Sequence[Cell], together: int) -> list[Cell]:
+    """As many as are trained at a time, the last cell repeated where there are fewer."""
+    return [cells[min(index, len(cells) - 1)] for index in range(together)]
 
 
 def _interval_seconds(run: Run, packing: str, cells: int) -> Callable[[], float]:

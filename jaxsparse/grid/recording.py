@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import data, models, records, sparsity, thresholding, trees
-from jaxsparse.config import Run
+from jaxsparse.config import InvalidInput, Run
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, network, steps_per_epoch
 
@@ -25,19 +25,51 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "learning_rate": float(cell.hyper.learning_rate),
         "constants": {name: float(value) for name, value in cell.hyper.constants.items()},
         **_thresholding_settings(cell),
+        **_start_settings(cell),
         "data_verified": data.describe(cell.run.data).verified,
     }
 
 
 def _thresholding_settings(cell: Cell) -> dict[str, Any]:
+    """Every target, and as columns that of the first density."""
     if cell.run.thresholding == "none":
         return {}
-    chosen = {"sparsity": float(cell.hyper.sparsity), "sparsity_strength": float(cell.hyper.sparsity_strength)}
-    return {"thresholding": cell.run.thresholding, **chosen}
+    names = cell.run.density[: len(cell.hyper.targets)]
+    targets = {
+        name: {"sparsity": float(target.sparsity), "strength": float(target.strength)}
+        for name, target in zip(names, cell.hyper.targets, strict=True)
+    }
+    first = next(iter(targets.values()))
+    return {
+        "thresholding": cell.run.thresholding,
+        "sparsity": first["sparsity"],
+        "sparsity_strength": first["strength"],
+        "targets": targets,
+    }
 
 
-def _bounds_history(bounds: Mapping[str, Any], params: trees.Tree, rows: Row) -> dict[str, list[Any]]:
-    """Bounds and zeros of every kernel that has a bound; no columns where none has."""
+def _start_settings(cell: Cell) -> dict[str, Any]:
+    """What it started from; of what can't be read, which the message of a failed cell says, the name alone."""
+    if cell.start is None:
+        return {}
+    try:
+        return dict(cell.start.described)
+    except InvalidInput:
+        return {"start": cell.start.path.name}
+
+
+@lru_cache(maxsize=64)
+def multiplications(run: Run) -> Mapping[str, float]:
+    """Of a run's kernels that have a bound: each one's share of the multiplications of them all for one image."""
+    model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+    example = jax.ShapeDtypeStruct((1, *data.describe(run.data).shape), np.float32)
+    names = thresholding.thresholding(run, model, example).names
+    return thresholding.shares("flops", model, example, names)
+
+
+def _bounds_history(run: Run, bounds: Mapping[str, Any], params: trees.Tree, rows: Row) -> dict[str, list[Any]]:
+    """Bounds and zeros of every kernel that has a bound, and in percent what is zero of all their weights and of all
+    multiplications with them; no columns where none has."""
     if not bounds:
         return {}
     seen: thresholding.Observation = rows.thresholded
@@ -48,6 +80,7 @@ def _bounds_history(bounds: Mapping[str, Any], params: trees.Tree, rows: Row) ->
         "bound": seen.bound.tolist(),
         "weights_zero": seen.zero.tolist(),
         "sparsity_weights": np.average(seen.zero, axis=-1, weights=sizes).tolist(),
+        "sparsity_flops": (seen.zero @ np.asarray([multiplications(run)[name] for name in bounds])).tolist(),
         "weight_histogram": seen.histogram.tolist(),
     }
 
@@ -99,7 +132,7 @@ def recorded(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: f
             name: list(np.concatenate([_magnitudes(layer, name, run.points) for layer in seen.units.values()], axis=-1))
             for name in ("gamma", "beta", "activation", "norm", "rate")
         },
-        **_bounds_history(bounds, params, rows),
+        **_bounds_history(run, bounds, params, rows),
     }
     finite = bool(np.isfinite(rows.train_loss).all())
     variables = thresholding.apply(params, bounds), stats

@@ -25,6 +25,7 @@ from jaxsparse.grid import checkpoint
 from jaxsparse.grid.checkpoint import Reached
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.engine import observed
+from jaxsparse.grid.start import started
 from jaxsparse.train import Row, State, Training, steps_per_epoch
 
 
@@ -40,7 +41,8 @@ def train(cell: Cell, folder: Path) -> Iterator[tuple[State, Row]]:
     training = observed(run)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key, batches = jax.random.key(cell.seed), stream.shuffled(run.batch, cell.seed)
-    start = Reached(jax.jit(training.init)(hyper, *jax.jit(training.start)(key)), np.zeros(0, np.float32), ())
+    variables = started(training, cell.start, cell.seed)
+    start = Reached(jax.jit(training.init)(hyper, *variables), np.zeros(0, np.float32), ())
     reached, place = checkpoint.load(kept, start.state, _row(training, start.state), run.measure_every) or (start, None)
     if place is not None:
         batches.set_state(place)

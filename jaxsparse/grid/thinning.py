@@ -24,6 +24,7 @@ from flax import nnx
 from jaxsparse import data, sparsity
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.engine import observed
+from jaxsparse.grid.start import started
 from jaxsparse.shrinking import dead_by_scale, shrink
 from jaxsparse.train import Row, State, Training
 from jaxsparse.trees import Tree
@@ -109,7 +110,7 @@ def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> I
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key = jax.random.key(cell.seed)
     example = data.preprocess(dataset, dataset.test.images[:8])
-    state = jax.jit(training.init)(hyper, *jax.jit(training.start)(key))
+    state = jax.jit(training.init)(hyper, *started(training, cell.start, cell.seed))
     advance, measured = _compiled(training)
     places: Places | None = None
     seconds: list[float] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsparse.config import Run, require, require_choice
+from jaxsparse.config import Run, Target, require, require_choice
 from jaxsparse.thresholding.bounds import BOUND_RANGE, binary_search, gaussian
 from jaxsparse.thresholding.loss import SHARES, density, excess, shares, squared, unconstrained
 from jaxsparse.thresholding.shrinkage import apply
@@ -19,6 +19,9 @@ from jaxsparse.trees import Mask, Tree, convolutions, flatten, kernels
 
 Bounds: TypeAlias = Mapping[str, jax.Array]
 """By name of the kernel: scalars >= 0, relative to its standard deviation."""
+
+Targets: TypeAlias = Sequence[Target]
+"""One for each density of trained bounds, or one of fixed bounds."""
 
 HEAD_START = 0.6
 """Trained bounds start where the Gaussian rule gives this share of the target. Not in the paper: it is what the
@@ -78,30 +81,37 @@ class Thresholding:
     def trained(self) -> bool:
         return isinstance(self.method, Trained)
 
-    def start(self, params: Tree, sparsity: jax.Array | float) -> Bounds:
-        """Bounds of the untrained network, for a target in [0, 1)."""
-        sparsity = jnp.asarray(sparsity, jnp.float32)
+    def start(self, params: Tree, targets: Targets) -> Bounds:
+        """Bounds before the first step; of several targets, from the least, which none of them has passed there."""
+        if self.method is None:
+            return {}
+        sparsity = jnp.stack([jnp.asarray(target.sparsity, jnp.float32) for target in targets]).min()
         share = sparsity * HEAD_START if self.trained else sparsity
         rule = self.method.rule if isinstance(self.method, Fixed) else gaussian
         leaves = flatten(params)
         return {name: rule(leaves[name], share) for name in self.names}
 
-    def followed(self, params: Tree, bounds: Tree, sparsity: jax.Array | float) -> Bounds:
+    def followed(self, params: Tree, bounds: Tree, targets: Targets) -> Bounds:
         """Bounds after a step that led to these parameters, and moved the bounds there if they are trained."""
         if isinstance(self.method, Fixed):
-            return self.start(params, sparsity)
+            return self.start(params, targets)
         return {name: jnp.clip(bound, *BOUND_RANGE) for name, bound in bounds.items()}
 
     def weights(self, params: Tree, bounds: Bounds) -> Tree:
         """The parameters that a forward pass sees; see `apply`."""
         return apply(params, bounds, straight_through=self.straight_through)
 
-    def loss(self, bounds: Bounds, sparsity: jax.Array | float, strength: jax.Array | float) -> jax.Array | float:
-        """What is added to the loss (equations 7, 10 and 11), of strength lambda; 0 unless the bounds are trained."""
+    def loss(self, bounds: Bounds, targets: Targets) -> jax.Array | float:
+        """What is added to the loss (equations 7, 10 and 11): of each density its own strength lambda and budget; 0
+        unless the bounds are trained."""
         if not isinstance(self.method, Trained):
             return 0.0
-        densities = [density(bounds, dict(zip(self.names, own, strict=True))) for own in self.shares]
-        return strength * jnp.sum(jnp.stack([self.method.objective(left, 1 - sparsity) for left in densities]))
+        terms = [
+            target.strength
+            * self.method.objective(density(bounds, dict(zip(self.names, own, strict=True))), 1 - target.sparsity)
+            for own, target in zip(self.shares, targets, strict=True)
+        ]
+        return jnp.sum(jnp.stack(terms))
 
 
 NONE = Thresholding()
@@ -117,7 +127,7 @@ def thresholding(run: Run, model: nnx.Module, example: Any) -> Thresholding:
       example: an input with batch axis, or its shape.
 
     Raises:
-      InvalidInput: for an unknown name, a method without kernels to act on, or fixed bounds with densities.
+      InvalidInput: for an unknown name, or a method without kernels to act on.
     """
     require_choice("thresholding", run.thresholding, tuple(METHODS))
     require_choice("thresholded", run.thresholded, tuple(THRESHOLDED))

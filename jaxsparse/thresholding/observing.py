@@ -27,7 +27,7 @@ class Observation:
     zero: jax.Array
     """`[kernels]`: percent of the weights that are zero"""
     histogram: jax.Array
-    """`[80]`: percent of all these weights, before any becomes zero, between two of `BINS`; the rest is outside"""
+    """`[kernels, 80]`: percent of its weights, before any becomes zero, between two of `BINS`; the rest is outside"""
 
 
 def observe(params: Tree, bounds: Bounds) -> Observation:
@@ -35,8 +35,7 @@ def observe(params: Tree, bounds: Bounds) -> Observation:
     leaves = flatten(params)
     kernels = [leaves[name] for name in bounds]
     if not kernels:
-        return Observation(*(jnp.zeros(0) for _ in range(3)))
+        return Observation(jnp.zeros(0), jnp.zeros(0), jnp.zeros((0, len(BINS) - 1)))
     zero = [100 * jnp.mean(hard_shrink(w, bounds[name]) == 0) for name, w in zip(bounds, kernels, strict=True)]
-    scaled = jnp.concatenate([(w / deviation(w)).ravel() for w in kernels])
-    counts, _ = jnp.histogram(scaled, jnp.asarray(BINS, scaled.dtype))
-    return Observation(jnp.stack(list(bounds.values())), jnp.stack(zero), 100 * counts / scaled.size)
+    counts = [jnp.histogram(w / deviation(w), jnp.asarray(BINS, w.dtype))[0] / w.size for w in kernels]
+    return Observation(jnp.stack(list(bounds.values())), jnp.stack(zero), 100 * jnp.stack(counts))
