@@ -229,7 +229,7 @@ class Grid:
     optimizers: tuple[str, ...] = ("sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta")
     regularizers: tuple[str, ...] = ("none", "l2", "wd")
     """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
-    proximal-group-lasso (exact zeros)"""
+    proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
     strengths: tuple[float, ...] = (1e-4, 1e-3)
     """of every regularizer but none"""
     seeds: int = 3
@@ -248,7 +248,7 @@ class Train:
     optimizer: str = "adam"
     regularizer: str = "l2"
     """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
-    proximal-group-lasso (exact zeros)"""
+    proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
     strength: float = 1e-3
     """of the regularizer"""
     seed: int = 0

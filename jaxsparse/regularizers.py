@@ -126,29 +126,39 @@ class BatchNormL1(Penalty):
         return _add_to(Kind.SCALE, lambda scale: self.strength * jnp.sign(scale), mask)
 
 
-@jax.tree_util.register_dataclass
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["weighted"])
 @dataclass(frozen=True)
 class GroupLasso(Penalty):
-    """Penalty `strength * sum_g ||w_g||_2` on kernels: adds `strength * w_g / ||w_g||_2` to their gradients.
+    """Penalty `strength * sum_g sqrt(|g|) ||w_g||_2` on kernels, with |g| the number of weights in a group: adds
+    `strength * sqrt(|g|) * w_g / ||w_g||_2` to their gradients.
 
     A group is the incoming weights of one output unit: all axes of a kernel `[..., inputs, outputs]` but the last.
-    The subgradient of a group that is zero is 0. Yuan and Lin 2006, equation 2.1, without their factor
-    sqrt(group size); on filters, Wen et al. 2016, section 3.
+    The subgradient of a group that is zero is 0. Yuan and Lin 2006, equation 2.1 with their kernel matrices p_j I;
+    Scardapane et al. 2017, equation 4, whose groups are what goes out of a unit. The factor makes one strength mean the
+    same in layers of any size: a weight of a group whose entries are alike is pulled by the strength. Without it
+    (`weighted=False`), Wen et al. 2016, section 3.
 
     Attributes:
       strength: lambda, finite and >= 0; a scalar.
+      weighted: whether each group has the square root of its size.
 
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
 
+    weighted: bool = True
+
     @property
     def name(self) -> str:
-        return "group-lasso"
+        return _named("group-lasso", self.weighted)
 
     def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes before the preconditioner; `mask` chooses among the kernels (default: all)."""
-        return _add_to(Kind.KERNEL, lambda kernel: self.strength * _unit_groups(kernel), mask)
+
+        def pull(kernel: jax.Array) -> jax.Array:
+            return self.strength * _weight(kernel, self.weighted) * _unit_groups(kernel)
+
+        return _add_to(Kind.KERNEL, pull, mask)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["scale"])
@@ -201,30 +211,31 @@ class DecoupledDecay:
         return _masked(_after_step(shrunk), mask)
 
 
-@jax.tree_util.register_dataclass
+@partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["weighted"])
 @dataclass(frozen=True)
 class ProximalGroupLasso(Penalty):
     """The penalty of `GroupLasso` by its proximal operator: groups become exactly zero.
 
     After the step of the loss alone has made v_g of the group w_g, with the learning rate lr_t of the step,
 
-        w_g <- v_g * max(0, 1 - lr_t * strength / ||v_g||_2)
+        w_g <- v_g * max(0, 1 - lr_t * strength * sqrt(|g|) / ||v_g||_2)
 
-    is the minimum of `lr_t * strength * ||w_g||_2 + ||w_g - v_g||_2^2 / 2` (Parikh and Boyd 2014, section 6.5.4; with
-    plain SGD, proximal gradient descent). Like `GroupLasso` without the factor sqrt(group size) of Yuan and Lin 2006
-    and of Scardapane et al. 2017 (equation 4), so that both forms have one strength; and groups are what comes into a
-    unit, where Scardapane et al. take what goes out of it.
+    is the minimum of `lr_t * strength * sqrt(|g|) * ||w_g||_2 + ||w_g - v_g||_2^2 / 2` (Parikh and Boyd 2014, section
+    6.5.4; with plain SGD, proximal gradient descent). Groups and factor are those of `GroupLasso`.
 
     Attributes:
       strength: lambda, finite and >= 0; a scalar.
+      weighted: whether each group has the square root of its size.
 
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
 
+    weighted: bool = True
+
     @property
     def name(self) -> str:
-        return "proximal-group-lasso"
+        return _named("proximal-group-lasso", self.weighted)
 
     def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes last, after the scaling by the learning rate; `mask` chooses among the kernels (default: all)."""
@@ -234,7 +245,8 @@ class ProximalGroupLasso(Penalty):
             bound = jnp.asarray(rate * self.strength)
 
             def toward_zero(on: bool, update: jax.Array, weight: jax.Array) -> jax.Array:
-                return _soft_thresholded(weight + update, bound) - weight if on else update
+                own = bound * _weight(weight, self.weighted)
+                return _soft_thresholded(weight + update, own) - weight if on else update
 
             return jax.tree.map(toward_zero, of_kind(Kind.KERNEL)(updates), updates, params)
 
@@ -253,7 +265,9 @@ _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "wd-lr": partial(DecoupledDecay, scale="learning_rate"),
     "bn-l1": BatchNormL1,
     "group-lasso": GroupLasso,
+    "group-lasso-unweighted": partial(GroupLasso, weighted=False),
     "proximal-group-lasso": ProximalGroupLasso,
+    "proximal-group-lasso-unweighted": partial(ProximalGroupLasso, weighted=False),
 }
 
 KINDS: dict[str, Kind] = {
@@ -332,6 +346,15 @@ def _after_step(
         return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _named(name: str, weighted: bool) -> str:
+    return name if weighted else f"{name}-unweighted"
+
+
+def _weight(kernel: jax.Array, weighted: bool) -> float:
+    """Of each group of a kernel `[..., outputs]` in a group lasso: the square root of its size, or 1."""
+    return math.sqrt(math.prod(kernel.shape[:-1])) if weighted else 1.0
 
 
 def _unit_groups(kernel: jax.Array) -> jax.Array:

@@ -54,13 +54,29 @@ def test_batch_norm_l1_acts_on_scales_only() -> None:
     assert_equal(added(BatchNormL1(0.3)), only(norm={"scale": jnp.array([0.3, -0.3, 0.0])}))
 
 
-def test_group_lasso_is_the_gradient_of_its_penalty() -> None:
-    """Groups are all that comes into one output unit of a convolution; each norm is a unit's."""
+@pytest.mark.parametrize(("weighted", "factor"), [(True, np.sqrt(6)), (False, 1.0)])
+def test_group_lasso_is_the_gradient_of_its_penalty(weighted: bool, factor: float) -> None:
+    """Groups are all that comes into one output unit of a convolution, here 1 x 3 x 2 weights; central differences of
+    the penalty in float64."""
+    kernel = np.asarray(PARAMS["conv"]["kernel"], np.float64)
 
-    def penalty(kernel: Any) -> Any:
-        return 0.3 * sum(jnp.sqrt(jnp.sum(kernel[..., unit] ** 2)) for unit in range(kernel.shape[-1]))
+    def penalty(w: np.ndarray) -> float:
+        return 0.3 * factor * sum(np.sqrt(np.sum(w[..., unit] ** 2)) for unit in range(w.shape[-1]))
 
-    assert_equal(added(GroupLasso(0.3)), only(conv={"kernel": jax.grad(penalty)(PARAMS["conv"]["kernel"])}))
+    step, slope = 1e-5, np.zeros_like(kernel)
+    for place in np.ndindex(kernel.shape):
+        ends = [kernel.copy() for _ in range(2)]
+        for end, sign in zip(ends, (1, -1), strict=True):
+            end[place] += sign * step
+        slope[place] = (penalty(ends[0]) - penalty(ends[1])) / (2 * step)
+    got = added(GroupLasso(0.3, weighted))
+    np.testing.assert_allclose(got["conv"]["kernel"], slope, rtol=1e-5, atol=1e-7)
+    assert_equal({**got, "conv": {**got["conv"], "kernel": jnp.zeros(1)}}, only(conv={"kernel": jnp.zeros(1)}))
+
+
+def test_one_strength_pulls_alike_in_layers_of_any_size() -> None:
+    for shape in ((2, 3), (3, 3, 16, 3)):
+        np.testing.assert_allclose(added(GroupLasso(0.3), {"kernel": jnp.ones(shape)})["kernel"], 0.3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
@@ -68,7 +84,7 @@ def test_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
     kernel = jnp.full((3, 3, 2, 3), size).at[..., 0].set(0)
     gradient = added(GroupLasso(0.3), {"kernel": kernel})["kernel"]
     assert jnp.all(gradient[..., 0] == 0)
-    np.testing.assert_allclose(np.sum(np.asarray(gradient[..., 1]) ** 2), 0.3**2, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(np.asarray(gradient[..., 1]) ** 2), 18 * 0.3**2, rtol=1e-5)
 
 
 def test_a_proximal_step_with_nothing_to_act_on_says_so() -> None:
@@ -112,7 +128,8 @@ def proximal(kernel: np.ndarray, bound: float) -> np.ndarray:
     return (groups * np.maximum(0, 1 - bound / np.where(norms > 0, norms, 1))).reshape(kernel.shape)
 
 
-def test_proximal_step_is_its_closed_form_and_the_minimum() -> None:
+@pytest.mark.parametrize(("weighted", "factor"), [(True, np.sqrt(18)), (False, 1.0)])
+def test_proximal_step_is_its_closed_form_and_the_minimum(weighted: bool, factor: float) -> None:
     rng = np.random.default_rng(0)
     kernel, slope = rng.normal(size=(3, 3, 2, 6)), rng.normal(size=(3, 3, 2, 6))
     kernel[..., 2] *= 1e-3
@@ -120,7 +137,7 @@ def test_proximal_step_is_its_closed_form_and_the_minimum() -> None:
     kernel[..., 3] = 0
     with jax.enable_x64(True):
         params = {"conv": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(6)}}
-        tx = optimizers.sgd(0.1, regularizer=ProximalGroupLasso(3.0))
+        tx = optimizers.sgd(0.1, regularizer=ProximalGroupLasso(3.0 / factor, weighted))
         gradients = {"conv": {"kernel": jnp.asarray(slope), "bias": jnp.ones(6)}}
         updates, _ = tx.update(gradients, tx.init(params), params)
         got = np.asarray(params["conv"]["kernel"] + updates["conv"]["kernel"])
@@ -145,13 +162,14 @@ def test_proximal_bound_follows_the_learning_rate() -> None:
         updates, state = tx.update(none, state, params)
         params = jax.tree.map(jnp.add, params, updates)
         norms.append(float(jnp.linalg.norm(params["kernel"])))
-    assert norms == pytest.approx([4.8, 4.7])
+    first = 5 - 0.2 * np.sqrt(2)
+    assert norms == pytest.approx([first, first - 0.1 * np.sqrt(2)])
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_proximal_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
     kernel = jnp.full((3, 3, 2, 3), size).at[..., 0].set(0)
-    tx = optimizers.sgd(1.0, regularizer=ProximalGroupLasso(size))
+    tx = optimizers.sgd(1.0, regularizer=ProximalGroupLasso(size / np.sqrt(18)))
     updates, _ = tx.update({"kernel": jnp.zeros_like(kernel)}, tx.init({"kernel": kernel}), {"kernel": kernel})
     after = np.asarray(kernel + updates["kernel"]) / size
     np.testing.assert_allclose(after, proximal(np.asarray(kernel) / size, 1.0), rtol=1e-5)
@@ -212,5 +230,7 @@ def test_says_what_is_wrong() -> None:
     DecoupledDecay(1.0, scale="learning_rate")
     with pytest.raises(ValueError, match=r"^scale must be one of schedule learning_rate, got 'lr'$"):
         DecoupledDecay(0.1, scale="lr")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"^regularizer must be one of none l2 .* proximal-group-lasso, got 'L2'$"):
+    with pytest.raises(
+        ValueError, match=r"^regularizer must be one of none l2 .* proximal-group-lasso-unweighted, got 'L2'$"
+    ):
         regularizer("L2", 0.1)

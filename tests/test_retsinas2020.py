@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from experiments import papers
 from experiments.claims import judge
@@ -15,7 +17,9 @@ from experiments.retsinas2020.networks import COLUMNS, NETWORKS, numbers
 from experiments.retsinas2020.trainings import Training, cells_of
 from experiments.scales import EMBEDDED, PAPER
 from experiments.studies import place
-from jaxsparse.config import InvalidInput
+from jaxsparse import data, trees
+from jaxsparse.config import InvalidInput, Run, Target
+from jaxsparse.train import make_train
 
 
 def measured(found: Mapping[Training, Mapping[str, Any]]) -> Measured:
@@ -33,7 +37,7 @@ def measured(found: Mapping[Training, Mapping[str, Any]]) -> Measured:
 def test_every_claim_has_a_rule_and_an_entry() -> None:
     ids = [claim["id"] for claim in papers.claims() if claim["paper"] == "retsinas2020"]
     assert sorted(claims.RULES) == sorted(ids)
-    assert {entry for entry, _ in claims.RULES.values()} <= set(ENTRIES)
+    assert {entry for entries, _ in claims.RULES.values() for entry in entries.split()} <= set(ENTRIES)
 
 
 @pytest.mark.parametrize("claim", sorted(formulas.RULES))
@@ -49,7 +53,7 @@ def test_the_papers_own_settings() -> None:
     assert {(run.model, run.data, run.epochs, run.restarts, run.optimizer) for run in runs} == {
         ("wrn-16-8", "cifar100", 120, 40, "sgd")
     }
-    assert cells_of(PAPER, trainings.WAVG)[0].hyper.sparsity == 0.85
+    assert cells_of(PAPER, trainings.WAVG)[0].hyper.targets == (Target(0.85, 10.0),)
     thin = cells_of(PAPER, trainings.THIN[1])[0].run
     assert thin.widths == tuple(
         math.floor(math.sqrt(0.15) * width) for width in (16, *[128] * 4, *[256] * 4, *[512] * 4)
@@ -85,14 +89,159 @@ def test_shape_of_a_layers_weights() -> None:
     assert uniform == pytest.approx(0.0575, abs=0.01)  # sup of |Phi(x) - (x / sqrt 3 + 1) / 2|
 
 
-BUDGETS = dict(zip(trainings.BUDGET, (70.2, 85.1, 94.6), strict=True))
+def met(zeros: float, slope: float = 0.0) -> dict[str, float]:
+    """Figures of a budget; a slope of 0.2 at lambda 10 gives way by a point."""
+    figures = {"sparsity_weights": zeros, "sparsity_flops": zeros, "density": 100 - zeros, "density_flops": 100 - zeros}
+    return {**figures, "slope": slope, "slope_flops": slope}
 
 
-@pytest.mark.parametrize(("changed", "status"), [({}, "shown"), ({trainings.BUDGET[1]: 83.0}, "not shown")])
-def test_budgets_are_met_or_not(changed: Mapping[Training, float], status: str) -> None:
-    zeros = {**BUDGETS, trainings.HINGE: 88.0, trainings.STIFF: 85.0, **changed}
-    found = measured({training: {"sparsity_weights": value} for training, value in zeros.items()})
-    assert judge(claims.RULES["R-08"][1], found)[0] == status
+BUDGETS = {
+    **dict(zip(trainings.BUDGET, map(met, (70.2, 85.1, 94.6)), strict=True)),
+    trainings.HINGE: met(88.0),
+    trainings.STIFF: met(85.0),
+    trainings.FLOPS: met(85.5),
+    trainings.FLOPS_HINGE: met(84.5),
+    trainings.BOTH: {**met(85.0), "sparsity_flops": 70.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, "shown"),
+        ({trainings.BUDGET[1]: met(83.0)}, "not shown"),
+        ({trainings.BUDGET[1]: met(83.0, slope=0.3)}, "shown"),
+        ({trainings.BUDGET[1]: met(83.0, slope=-0.3)}, "not shown"),
+        ({trainings.FLOPS: met(83.0)}, "not shown"),
+        ({trainings.FLOPS_HINGE: met(83.0)}, "not shown"),
+        ({trainings.BOTH: met(85.0)}, "not shown"),
+    ],
+)
+def test_budgets_are_met_or_not(changed: Mapping[Training, Mapping[str, float]], status: str) -> None:
+    assert judge(claims.RULES["R-08"][1], measured({**BUDGETS, **changed}))[0] == status
+
+
+def printed_table(**changed: float) -> Measured:
+    """The paper's own table 2, whose budgets give way to nothing; with other zeros where they are given."""
+    rows = {(row["method"], row["metric"]): float(row["value"]) for row in papers.rows("retsinas2020_t2")}
+    names = {
+        "dense": "reference model (dense)",
+        **{name: name for name in claims.PRUNED},
+        "dense equivalent": tables.NAMES["dense equivalent"],
+    }
+    own = {**claims.VARIANTS, "dense equivalent": trainings.THIN[1]}
+    return measured(
+        {
+            own[name]: {
+                **met(changed.get(name.replace("-", "_"), rows[method, "sparsity"])),
+                "test_error_zeroed": 100 - rows[method, "accuracy"],
+            }
+            for name, method in names.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("claim", ["R-11", "R-12", "R-13"])
+def test_the_papers_own_table_passes(claim: str) -> None:
+    assert judge(claims.RULES[claim][1], printed_table())[0] == "shown"
+
+
+@pytest.mark.parametrize(
+    ("claim", "changed"),
+    [
+        ("R-12", {"fixed_BS": 87.0}),
+        ("R-12", {"fixed_GA": 89.0}),
+        ("R-13", {"budget_avg": 85.0}),
+        ("R-13", {"budget_wavg": 78.0}),
+        ("R-13", {"budget_avg": 82.9, "budget_wavg": 83.0}),
+    ],
+)
+def test_another_table_does_not(claim: str, changed: dict[str, float]) -> None:
+    assert judge(claims.RULES[claim][1], printed_table(**changed))[0] == "not shown"
+
+
+def test_similar_up_to_the_sparsity_of_the_table() -> None:
+    """A fixed sparsity may break down at 95 %, as the paper's figure 8 has it; not at 85 %."""
+    for broken, status in ((2, "shown"), (1, "not shown")):
+        found = {
+            one: {"params_left": left, "test_error_zeroed": error}
+            for one, left, error in zip(
+                (trainings.DENSE, *trainings.THIN), (1e5, 3e4, 1.5e4, 5e3), (20.0, 24.0, 28.0, 32.0), strict=True
+            )
+        }
+        for index, (fixed, budget) in enumerate(zip(trainings.FIXED, trainings.BUDGET, strict=True)):
+            found[fixed] = {"params_left": 1e4, "test_error_zeroed": 45.0 if index == broken else 20.0}
+            found[budget] = {"params_left": 1e4, "test_error_zeroed": 20.0}
+        for one in trainings.UNCONSTRAINED:
+            found[one] = {"params_left": 2e4, "test_error_zeroed": 20.0, "sparsity_weights": 80.0}
+        assert judge(claims.RULES["R-16"][1], measured(found))[0] == status
+
+
+def weights_like(draw: str, layers: int = 16) -> Measured:
+    """A dense ResNet-50 whose last convolutions have such weights; its other layers have none of that."""
+    random = np.random.default_rng(0)
+    kinds = {
+        "heavy": lambda: random.standard_t(5, 4096),
+        "normal": lambda: random.normal(size=4096),
+        "two": lambda: random.normal(size=4096) + 3 * random.choice([-1, 1], 4096),
+        "uniform": lambda: random.uniform(size=4096),
+    }
+    shapes = [networks._shape(kinds[draw]() - (0.5 if draw == "uniform" else 0)) for _ in range(layers)]
+    names = [f"outer/{index}/kernel" for index in range(layers)] + ["first/kernel"]
+    figures = {
+        "layer_names": " ".join(names),
+        "layer_weights": [4096] * layers + [10**6],
+        "layer_mode": [mode for mode, _ in shapes] + [3.0],
+        "layer_distance": [distance for _, distance in shapes] + [0.9],
+        "test_error_zeroed": 20.0,
+    }
+    return measured({trainings.RESNET: figures})
+
+
+@pytest.mark.parametrize(
+    ("draw", "status"), [("heavy", "shown"), ("normal", "not shown"), ("two", "not shown"), ("uniform", "not shown")]
+)
+def test_nearly_gaussian_and_not_quite(draw: str, status: str) -> None:
+    assert judge(claims.RULES["R-20"][1], weights_like(draw))[0] == status
+
+
+def test_networks_that_start_trained_come_after_those() -> None:
+    """Section 5.2: from trained weights, for a third of the epochs; the start is the dense network of the same seed."""
+    for scale in (EMBEDDED, PAPER):
+        dense, after = (cells_of(scale, one) for one in trainings.ALEXNET)
+        assert [str(cell.start.path) for cell in after if cell.start] == [place(cell) for cell in dense]
+        assert {cell.run.epochs / dense[0].run.epochs for cell in after} == {1 / 3}
+        assert all(cell.start is None for cell in dense)
+        assert {place(cell) for cell in dense} < {place(cell) for cell in ENTRIES["table3"].cells(scale)}
+    assert cells_of(PAPER, trainings.ALEXNET[1])[0].run.epochs == 20
+
+
+def test_the_slope_is_what_more_zeros_cost() -> None:
+    """Against the loss of the network with the weights within a twentieth of the bound taken out by hand."""
+    dataset = data.load("digits")
+    run = Run(model="mlp", widths=(20,), thresholding="budget", thresholded="kernels")
+    model = make_train(run)
+    params, stats = model.start(jax.random.key(0))
+    flat = trees.flatten(params)
+    names = ("hidden/0/linear/kernel", "head/kernel")
+    bounds = dict.fromkeys(names, 1.0)
+    zeroed = {name: np.where(np.abs(flat[name]) < np.std(flat[name]), 0, flat[name]) for name in names}
+    network: Any = nnx.merge(model.graph, params, stats, copy=True)
+    network = networks._with(network, zeroed)
+    found = networks._pulled(network, dataset, zeroed, bounds, run)
+    more = {name: np.where(np.abs(w) < 1.05 * np.abs(w[w != 0]).min(), 0, w) for name, w in zeroed.items()}
+    assert all((more[name] == 0).sum() > (zeroed[name] == 0).sum() for name in names)
+    images, labels = data.preprocess(dataset, dataset.train.images), np.asarray(dataset.train.labels)
+
+    def loss(kernels: Mapping[str, np.ndarray]) -> float:
+        logits = np.asarray(networks._with(network, kernels)(images), np.float64)
+        logits -= logits.max(1, keepdims=True)
+        return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]))
+
+    left = math.erf(1.05 / math.sqrt(2)) - math.erf(1 / math.sqrt(2))
+    assert found["density"] == pytest.approx(100 * (1 - math.erf(1 / math.sqrt(2))))
+    assert found["slope"] == pytest.approx((loss(more) - loss(zeroed)) / left, rel=1e-2)
+    assert found["slope_flops"] == pytest.approx(found["slope"]), "every bound grows alike"
 
 
 @pytest.mark.parametrize(("budget", "status"), [(20.0, "shown"), (24.5, "not shown")])

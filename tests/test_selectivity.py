@@ -51,11 +51,19 @@ def test_what_dead_and_constant_units_have() -> None:
     assert seen.universality[2] == 100
 
 
-def test_leaky_units_are_active_where_they_are_negative() -> None:
-    plain = selectivity.observe(network(), small(50), "convolutions")
-    leaky = selectivity.observe(network(), small(50), "convolutions", lambda x: nnx.leaky_relu(x, 0.5))
-    for name in plain:
-        assert (leaky[name].universality >= plain[name].universality).all()
-    assert leaky["convolutions/0"].universality[1] > plain["convolutions/0"].universality[1] or (
-        plain["convolutions/0"].universality[1] == 100
-    )
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_the_rectifier_is_that_of_the_model(slope: float) -> None:
+    """Universality by loops, with a leaky rectifier and with none of its leak: they differ, so neither is ignored."""
+    dataset, model = small(50), network()
+    seen = selectivity.observe(model, dataset, "convolutions", lambda x: nnx.leaky_relu(x, slope))
+    plain = selectivity.observe(model, dataset, "convolutions")
+    x = data.preprocess(dataset, dataset.train.images)
+    differing = 0
+    for name, (out,) in sparsity.outputs(model, x, "convolutions").items():
+        before = np.asarray(out, np.float64)
+        peaks = np.abs(np.where(before > 0, before, slope * before)).max((1, 2))
+        largest = peaks.max(0)
+        wanted = 100 * np.where(largest > 1e-12, (peaks > 1e-3 * largest).mean(0), 0)
+        np.testing.assert_allclose(seen[name].universality, wanted, atol=0.1)
+        differing += int(np.sum(np.abs(wanted - np.asarray(plain[name].universality)) > 1))
+    assert (differing > 0) == (slope > 0)
