@@ -230,7 +230,9 @@ def test_records_have_bounds_zeros_and_the_shrunk_network(kept: Path) -> None:
     """Zeros in the weights are those that the history tells, and the network read back is the one that was tested."""
     described = json.loads((kept / "run.json").read_text())
     assert (described["thresholding"], described["sparsity"], described["sparsity_strength"]) == ("budget", 0.7, 10.0)
-    history = records.history(kept, ["bound", "weights_zero", "sparsity_weights", "thresholded", "test_error"])
+    assert described["targets"] == {"flops": {"sparsity": 0.7, "strength": 10.0}}
+    columns = ["bound", "weights_zero", "sparsity_weights", "sparsity_flops", "thresholded", "test_error"]
+    history = records.history(kept, columns)
     rows = history.to_pylist()
     assert [row["epochs"] for row in rows] == [2, 4]
     found = records.weights(kept)
@@ -239,11 +241,35 @@ def test_records_have_bounds_zeros_and_the_shrunk_network(kept: Path) -> None:
     np.testing.assert_allclose(rows[-1]["weights_zero"], zeros, atol=0.2)
     sizes = [found[name].size for name in rows[-1]["thresholded"]]
     assert rows[-1]["sparsity_weights"] == pytest.approx(np.average(zeros, weights=sizes), abs=0.2)
+    assert rows[-1]["sparsity_flops"] == pytest.approx(rows[-1]["sparsity_weights"]), "an MLP multiplies by each once"
     assert rows[0]["bound"] != rows[1]["bound"]
     model = js.load(kept)
     assert rows[-1]["test_error"] == pytest.approx(float(evaluate(model, digits(), digits().test)[1]), abs=0.5)
     table = records.results(kept).to_pylist()[0]
     assert (table["thresholding"], table["sparsity"]) == ("budget", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ("--sparsity 0.85 --sparsity-strength 10", (Target(0.85, 10.0),) * 2),
+        ("--sparsity 0.85 0.7 --sparsity-strength 10", (Target(0.85, 10.0), Target(0.7, 10.0))),
+        ("--sparsity 0.85 0.7 --sparsity-strength 10 5", (Target(0.85, 10.0), Target(0.7, 5.0))),
+    ],
+)
+def test_flags_give_each_density_its_target(
+    flags: str, wanted: tuple[Target, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[grid.Declaration] = []
+
+    def run(declaration: grid.Declaration, *_: Any) -> int:
+        seen.append(declaration)
+        return 0
+
+    monkeypatch.setattr(cli, "_train_grid", run)
+    command = "train --thresholding budget --thresholded kernels --density parameters flops --epochs 4"
+    assert cli.main([*command.split(), *flags.split(), "--out", str(tmp_path)]) == 0
+    assert [cell.hyper.targets for cell in seen[0].cells()] == [wanted]
 
 
 def test_the_histogram_is_of_weights_before_they_become_zero() -> None:

@@ -97,6 +97,8 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return " ".join(map(_text, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(own)}" for name, own in value.items())
     return table.number(value) if isinstance(value, float) else str(value)
 
 
