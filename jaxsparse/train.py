@@ -19,12 +19,24 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.tree_util import Partial
 
 from jaxsparse import models, optimizers, regularizers, schedules
 from jaxsparse.config import Hyper, Run, require, require_choice
-from jaxsparse.data import PIXELS, Dataset, Description, Stream, describe, preprocess, shuffled
+from jaxsparse.data import (
+    PIXELS,
+    Dataset,
+    Description,
+    Seen,
+    Split,
+    Stream,
+    describe,
+    preprocess,
+    seen_in,
+    shuffled,
+)
 from jaxsparse.losses import cross_entropy, evaluate
-from jaxsparse.thresholding import BOUND_RATES, NONE, Bounds, Thresholding, observe, thresholding
+from jaxsparse.thresholding import BOUND_RATES, NONE, Bounds, Thresholding, apply, observe, thresholding
 from jaxsparse.trees import Kind, Mask, Tree, choice, kinds, of_kind
 
 Measure = Callable[[nnx.Module, Dataset | Stream], Tree]
@@ -225,8 +237,14 @@ class Training:
         """The row of an interval that ended with these parameters, bounds and statistics."""
         model: Any = nnx.merge(self.graph, self.thresholding.weights(params, bounds), stats, copy=True)
         model.eval()
-        seen = observe(params, bounds)
+        slopes = self._task_slopes(data, params, bounds, stats) if self.thresholding.trained else None
+        seen = observe(params, bounds, slopes)
         return Row(train_loss, *evaluate(model, data, data.test), seen, self.measure(model, data))
+
+    def _task_slopes(self, data: Dataset | Stream, params: Tree, bounds: Bounds, stats: Tree) -> Bounds:
+        """Slopes of the mean loss on the training images along trained bounds, of the network in evaluation mode."""
+        look = Partial(_slopes, self.graph, data, params, bounds, stats)
+        return jax.tree.map(lambda total: total / len(data.train), seen_in(data.train, look).sums)
 
     def __call__(
         self, hyper: Hyper, key: jax.Array, data: Dataset, start: tuple[Tree, Tree] | None = None
@@ -240,6 +258,27 @@ class Training:
 
         params, stats = self.start(key) if start is None else start
         return jax.lax.scan(interval, self.init(hyper, params, stats), length=self.run.points)
+
+
+def _slopes(
+    graph: nnx.GraphDef,
+    data: Dataset | Stream,
+    params: Tree,
+    bounds: Bounds,
+    stats: Tree,
+    batch: Split,
+    real: jax.Array,
+) -> Seen:
+    """Of some images: slopes of their summed loss along bounds."""
+
+    def loss(bounds: Bounds) -> jax.Array:
+        model: Any = nnx.merge(graph, apply(params, bounds), stats, copy=True)
+        model.eval()
+        logits = model(preprocess(data, batch.images))
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.sum(jnp.where(real, losses, 0.0))
+
+    return Seen(sums=jax.grad(loss)(bounds))
 
 
 def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> models.Network:

@@ -17,9 +17,8 @@ from experiments.retsinas2020.networks import COLUMNS, NETWORKS, numbers
 from experiments.retsinas2020.trainings import Training, cells_of
 from experiments.scales import EMBEDDED, PAPER
 from experiments.studies import place
-from jaxsparse import data, trees
 from jaxsparse.config import InvalidInput, Run, Target
-from jaxsparse.train import make_train
+from jaxsparse.train import network
 
 
 def measured(found: Mapping[Training, Mapping[str, Any]]) -> Measured:
@@ -216,32 +215,34 @@ def test_networks_that_start_trained_come_after_those() -> None:
     assert cells_of(PAPER, trainings.ALEXNET[1])[0].run.epochs == 20
 
 
-def test_the_slope_is_what_more_zeros_cost() -> None:
-    """Against the loss of the network with the weights within a twentieth of the bound taken out by hand."""
-    dataset = data.load("digits")
-    run = Run(model="mlp", widths=(20,), thresholding="budget", thresholded="kernels")
-    model = make_train(run)
-    params, stats = model.start(jax.random.key(0))
-    flat = trees.flatten(params)
-    names = ("hidden/0/linear/kernel", "head/kernel")
-    bounds = dict.fromkeys(names, 1.0)
-    zeroed = {name: np.where(np.abs(flat[name]) < np.std(flat[name]), 0, flat[name]) for name in names}
-    network: Any = nnx.merge(model.graph, params, stats, copy=True)
-    network = networks._with(network, zeroed)
-    found = networks._pulled(network, dataset, zeroed, bounds, run)
-    more = {name: np.where(np.abs(w) < 1.05 * np.abs(w[w != 0]).min(), 0, w) for name, w in zeroed.items()}
-    assert all((more[name] == 0).sum() > (zeroed[name] == 0).sum() for name in names)
-    images, labels = data.preprocess(dataset, dataset.train.images), np.asarray(dataset.train.labels)
-
-    def loss(kernels: Mapping[str, np.ndarray]) -> float:
-        logits = np.asarray(networks._with(network, kernels)(images), np.float64)
-        logits -= logits.max(1, keepdims=True)
-        return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]))
-
-    left = math.erf(1.05 / math.sqrt(2)) - math.erf(1 / math.sqrt(2))
-    assert found["density"] == pytest.approx(100 * (1 - math.erf(1 / math.sqrt(2))))
-    assert found["slope"] == pytest.approx((loss(more) - loss(zeroed)) / left, rel=1e-2)
-    assert found["slope_flops"] == pytest.approx(found["slope"]), "every bound grows alike"
+@pytest.mark.parametrize("density", [("parameters",), ("flops",), ("parameters", "flops")])
+def test_slopes_are_those_that_leave_bounds_at_rest(density: tuple[str, ...]) -> None:
+    """Task gradients made up so that equation 10's gradient vanishes: -dCE/dL is 2 lambda (L - B) of each density."""
+    run = Run(model="basicnet", widths=(2, 3, 4, 2), thresholding="budget", density=density)
+    model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+    sizes = {f"convolutions/{i}/linear/kernel": n for i, n in enumerate((25 * 2, 9 * 6, 9 * 12, 9 * 8))}
+    places = (64, 64, 16, 16)
+    weights = {"parameters": np.asarray(list(sizes.values())), "flops": np.asarray(list(sizes.values())) * places}
+    bounds = dict(zip(sizes, (0.4, 0.9, 1.3, 1.7), strict=True))
+    slopes = dict(zip(density, (0.7, 0.3), strict=False))
+    task, left = dict.fromkeys(sizes, 0.0), {}
+    for name in density:
+        share = weights[name] / weights[name].sum()
+        left[name] = 100 * (
+            1 - sum(c * math.erf(b / math.sqrt(2)) for c, b in zip(share, bounds.values(), strict=True))
+        )
+        for c, (kernel, b) in zip(share, bounds.items(), strict=True):
+            task[kernel] += slopes[name] * 2 * c * math.exp(-(b**2) / 2) / math.sqrt(2 * math.pi)
+    history = {
+        "thresholded": [list(bounds)],
+        "bound": [list(bounds.values())],
+        "bound_task_slope": [list(task.values())],
+    }
+    found = networks._pulled(model, run, history, (8, 8, 1))
+    for name in density:
+        suffix = "_flops" if name == "flops" else ""
+        assert found[f"slope{suffix}"] == pytest.approx(slopes[name], rel=1e-6)
+        assert found[f"density{suffix}"] == pytest.approx(left[name], rel=1e-6)
 
 
 @pytest.mark.parametrize(("budget", "status"), [(20.0, "shown"), (24.5, "not shown")])

@@ -189,6 +189,32 @@ def test_a_step_of_gradient_descent() -> None:
         assert float(end.bounds[name]) == pytest.approx(bound - 0.5 * 1e-2 * (task + budget), rel=1e-5)
 
 
+def test_the_tasks_slope_along_bounds(kept: Path) -> None:
+    """Equation 18 over all training images, in evaluation mode, and none where bounds are not trained."""
+    training, key = make_train(replace(MLP, density=("flops",))), jax.random.key(0)
+    params, stats = training.start(key)
+    bounds = {name: jnp.float32(1.1) for name in training.thresholding.names}
+    row = jax.jit(training.measured)(digits(), params, bounds, stats, jnp.zeros(1))
+    flat = trees.flatten(params)
+    zeroed = {name: shrunk(np.asarray(flat[name]), 1.1) for name in bounds}
+    images, labels = data.preprocess(digits(), digits().train.images), digits().train.labels
+
+    def loss(params: Any) -> jax.Array:
+        model: Any = nnx.merge(training.graph, params, stats, copy=True)
+        model.eval()
+        return cross_entropy(model(images), labels)
+
+    effective = jax.tree.unflatten(jax.tree.structure(params), [jnp.float32(zeroed.get(n, w)) for n, w in flat.items()])
+    pull = trees.flatten(jax.jit(jax.grad(loss))(effective))
+    wanted = [np.sum((zeroed[name] - np.asarray(flat[name])) / 1.1 * np.asarray(pull[name])) for name in bounds]
+    np.testing.assert_allclose(row.thresholded.task_slope, wanted, rtol=1e-3)
+    fixed = make_train(replace(MLP, thresholding="gaussian"))
+    assert np.isnan(jax.jit(fixed.measured)(digits(), params, bounds, stats, jnp.zeros(1)).thresholded.task_slope).all()
+    column = records.history(kept, ["bound_task_slope"]).to_pylist()[-1]["bound_task_slope"]
+    assert len(column) == 2
+    assert np.isfinite(column).all()
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta"])
 def test_every_optimizer_moves_bounds_towards_the_budget(optimizer: str) -> None:
     run = replace(MLP, optimizer=optimizer, bound_rate=1.0)

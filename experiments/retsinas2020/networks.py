@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import erf, nan, sqrt
+from math import erf, pi, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from experiments.studies import place
 from jaxsparse import data, export, records, sparsity
 from jaxsparse.config import Run
 from jaxsparse.grid import Cell
-from jaxsparse.grid.recording import multiplications
 from jaxsparse.losses import evaluate
-from jaxsparse.thresholding import BINS, THRESHOLDED
+from jaxsparse.thresholding import BINS, METHODS, THRESHOLDED, Trained, shares
 from jaxsparse.trees import flatten
 
 FILE = "weights-zero.json"
@@ -45,8 +44,6 @@ COLUMNS = (
 `_shape`; density and slope: see `_pulled`."""
 BLOCKS = "outer/"
 """What the names of those convolutions begin with."""
-WIDER = 1.05
-"""Times each bound, to see what the loss of the task does."""
 
 _dataset = lru_cache(maxsize=2)(data.load)
 
@@ -96,33 +93,27 @@ def _with(model: Any, changed: Mapping[str, np.ndarray]) -> Any:
     return merged
 
 
-def _left(bounds: Mapping[str, float], shares: Mapping[str, float]) -> float:
-    """Density as if weights were Gaussian, equation 8."""
-    return 1 - sum(share * erf(bounds[name] / sqrt(2)) for name, share in shares.items())
+def _pulled(model: Any, run: Run, history: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, float]:
+    """What the sparsity loss pulled against, for each density L that it is about: L as if weights were Gaussian
+    (equation 8, in percent), and the slope `-dCE / dL` of the task's loss along the bounds.
 
+    The slope is that of the bounds' own gradients (equations 18 and 19), fitted over the layers: where bounds rest, the
+    gradients `dCE / db_i` are minus the sum of the `dL / db_i`, each times its slope.
 
-def _pulled(
-    model: Any, dataset: data.Dataset, kernels: Mapping[str, np.ndarray], bounds: Mapping[str, float], run: Run
-) -> dict[str, float]:
-    """What the sparsity loss had to pull against: densities L as it has them, and slopes -dCE / dL.
-
-    A slope is how much the loss on the training images grows for each unit of density that goes, where all bounds grow
-    by a twentieth. (Weights below a bound are zero in the record, so that bounds can grow but not shrink. Where a layer
-    begins is told by its smallest weight that is not.)
+    Args:
+      history: of the run, with bounds and `dCE / db_i` of its kernels.
+      shape: of an image.
     """
-    sizes = sum(kernel.size for kernel in kernels.values())
-    by_size = {name: kernel.size / sizes for name, kernel in kernels.items()}
-    wider = {
-        name: np.where(np.abs(kernel) < WIDER * np.abs(kernel[kernel != 0]).min(initial=np.inf), 0, kernel)
-        if bounds[name] > 0
-        else kernel
-        for name, kernel in kernels.items()
-    }
-    rise = float(evaluate(_with(model, wider), dataset, dataset.train)[0] - evaluate(model, dataset, dataset.train)[0])
+    example, names = jax.ShapeDtypeStruct((1, *shape), np.float32), tuple(history["thresholded"][-1])
+    b, task = (np.asarray(history[column][-1]) for column in ("bound", "bound_task_slope"))
     found: dict[str, float] = {}
-    for suffix, shares in (("", by_size), ("_flops", multiplications(run))):
-        left, less = (_left({name: f * bounds[name] for name in bounds}, shares) for f in (1, WIDER))
-        found |= {f"density{suffix}": 100 * left, f"slope{suffix}": rise / (left - less) if left > less else nan}
+    all_shares = [np.asarray(list(shares(name, model, example, names).values())) for name in run.density]
+    by_bound = [-2 * own * np.exp(-(b**2) / 2) / sqrt(2 * pi) for own in all_shares]
+    slopes = np.linalg.lstsq(-np.stack(by_bound, axis=1), task)[0]
+    for name, own, slope in zip(run.density, all_shares, slopes, strict=True):
+        suffix = "_flops" if name == "flops" else ""
+        left = 1 - sum(share * erf(bound / sqrt(2)) for share, bound in zip(own, b, strict=True))
+        found |= {f"density{suffix}": 100 * left, f"slope{suffix}": float(slope)}
     return found
 
 
@@ -135,14 +126,13 @@ def of_network(folder: Path, seed: int) -> dict[str, Any]:
     params = flatten(nnx.as_pure(nnx.state(model, nnx.Param)))
     chosen = jax.tree.leaves(THRESHOLDED[run.thresholded](nnx.as_pure(nnx.state(model, nnx.Param))))
     kernels = {name: np.asarray(leaf) for (name, leaf), flag in zip(params.items(), chosen, strict=True) if flag}
-    bounded, bounds = "bound" in history, dict[str, float]()
+    method, bounded = METHODS[run.thresholding], "bound" in history
     largest = max(kernels.values(), key=lambda kernel: kernel.size)
     sizes = {name: kernel.size for name, kernel in kernels.items()}
     if bounded:
         weights = np.asarray([sizes[name] for name in history["thresholded"][-1]])
         histograms = np.asarray(history["weight_histogram"][-1])
         histogram, histogram_largest = np.average(histograms, axis=0, weights=weights), histograms[weights.argmax()]
-        bounds = dict(zip(history["thresholded"][-1], history["bound"][-1], strict=True))
     else:
         histogram, histogram_largest = (_histogram(some) for some in (list(kernels.values()), [largest]))
     adam = described["run"]["optimizer"] == "adam"
@@ -181,7 +171,7 @@ def of_network(folder: Path, seed: int) -> dict[str, Any]:
             for share in _histogram([kernel])
         ],
         "sparsity_flops": history["sparsity_flops"][-1] if bounded else 0.0,
-        **(_pulled(model, dataset, kernels, bounds, run) if bounded else {}),
+        **(_pulled(model, run, history, dataset.description.shape) if isinstance(method, Trained) else {}),
     }
 
 

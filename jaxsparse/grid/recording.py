@@ -78,6 +78,7 @@ def _bounds_history(run: Run, bounds: Mapping[str, Any], params: trees.Tree, row
         "thresholded": [list(bounds)] * len(seen.bound),
         "thresholded_weights": [sizes] * len(seen.bound),
         "bound": seen.bound.tolist(),
+        "bound_task_slope": seen.task_slope.tolist(),
         "weights_zero": seen.zero.tolist(),
         "sparsity_weights": np.average(seen.zero, axis=-1, weights=sizes).tolist(),
         "sparsity_flops": (seen.zero @ np.asarray([multiplications(run)[name] for name in bounds])).tolist(),

@@ -28,14 +28,20 @@ class Observation:
     """`[kernels]`: percent of the weights that are zero"""
     histogram: jax.Array
     """`[kernels, 80]`: percent of its weights, before any becomes zero, between two of `BINS`; the rest is outside"""
+    task_slope: jax.Array
+    """`[kernels]`: d CE / d b on the training images, by equation 18; nan where bounds are not trained. Where a bound
+    rests, the slope of the sparsity loss is as large and of the other sign"""
 
 
-def observe(params: Tree, bounds: Bounds) -> Observation:
-    """What there is to see of parameters and bounds; of empty arrays where there are no bounds."""
+def observe(params: Tree, bounds: Bounds, slopes: Bounds | None = None) -> Observation:
+    """What there is to see of parameters and bounds, and of slopes of the loss of the task by the same names; of empty
+    arrays where there are no bounds."""
     leaves = flatten(params)
     kernels = [leaves[name] for name in bounds]
     if not kernels:
-        return Observation(jnp.zeros(0), jnp.zeros(0), jnp.zeros((0, len(BINS) - 1)))
+        return Observation(jnp.zeros(0), jnp.zeros(0), jnp.zeros((0, len(BINS) - 1)), jnp.zeros(0))
     zero = [100 * jnp.mean(hard_shrink(w, bounds[name]) == 0) for name, w in zip(bounds, kernels, strict=True)]
     counts = [jnp.histogram(w / deviation(w), jnp.asarray(BINS, w.dtype))[0] / w.size for w in kernels]
-    return Observation(jnp.stack(list(bounds.values())), jnp.stack(zero), 100 * jnp.stack(counts))
+    bound = jnp.stack(list(bounds.values()))
+    slope = jnp.stack([slopes[name] for name in bounds]) if slopes else jnp.full_like(bound, jnp.nan)
+    return Observation(bound, jnp.stack(zero), 100 * jnp.stack(counts), slope)
