@@ -10,11 +10,11 @@ Rules that were changed after trainings had been judged by older ones, and befor
 - R-08, R-13: the squared loss of equation 10 can't be met exactly. Where a bound rests, the pull of the task's loss and
   that of the sparsity loss are equal, `dCE/dL = 2 lambda (B - L)`: the density L stays above the budget B by
   `-dCE/dL / (2 lambda)`, which is next to nothing where the task is learned by heart, as CIFAR-100 is after 46,800
-  steps, and not after 720. So a budget may be missed by a point, as before, and by that much more (`give`); the slope
-  is that of the bounds' own gradients at the end of the training. (It was first taken from the loss when all bounds
-  grow by a twentieth. That is not what a bound sees: it came out as 8, an offset of 40 points, where the loss of a
-  training that missed by 2.5 says 0.5. No claim was judged by it.) The one-sided loss has no such offset while lambda
-  is larger than the slope.
+  steps, and not after 720. So a budget may be missed by a point, as before, and by that much more on that side
+  (`give`); the slope is that of the bounds' own gradients at the end of the training. (It was first taken from the
+  loss when all bounds grow by a twentieth. That is not what a bound sees: it came out as 8, an offset of 40 points,
+  where the loss of a training that missed by 2.5 says 0.5. No claim was judged by it.) The one-sided loss has no such
+  offset while lambda is larger than the slope.
 - R-08 has the budget of the multiplications too, alone and beside that of the parameters.
 - R-12 asked the budget to be met as well, which is R-13; the paper's sentence is that binary search is the nearest.
 - R-13: that the unweighted average misses must be more than how far the weighted one is off.
@@ -136,8 +136,8 @@ def bounds_on_their_own(measured: Measured) -> Verdict:
 
 
 def budgets(measured: Measured) -> Verdict:
-    """Every squared budget within a point and what it gives; a one-sided one at most a point above (11: sparser is
-    fine). Of parameters, of multiplications, and of both at once, each with a lambda and a budget of its own."""
+    """Every squared budget within a point, and what it gives where it is missed; a one-sided one at most a point above
+    (sparser is fine). Of parameters, of multiplications, and of both at once, each with a lambda and a budget of its own."""
     parts, fine = [], True
     both = [(trainings.BOTH, "", "both: parameters"), (trainings.BOTH, "_flops", "multiplications")]
     named = [(one, "", f"{100 * one.sparsity:g}") for one in trainings.BUDGET]
@@ -145,11 +145,9 @@ def budgets(measured: Measured) -> Verdict:
         metric = "sparsity_flops" if of else "sparsity_weights"
         target = float(training.flops.sparsity) if of and training.flops else training.sparsity
         found, most = values(measured, training, metric), 1 + give(measured, training, of)
-        fine = fine and bool(abs(np.mean(found) - 100 * target) <= most)
+        fine = fine and bool(-most <= np.mean(found) - 100 * target <= 1)
         gaussian = 100 - float(np.mean(values(measured, training, f"density{of}")))
-        parts.append(
-            f"{name} {said(found)} (off {100 * target:g} by at most {most:.1f}; as if Gaussian {gaussian:.1f})"
-        )
+        parts.append(f"{name} {said(found)} (at least {100 * target - most:.1f}; as if Gaussian {gaussian:.1f})")
     for training, metric, name in (
         (trainings.HINGE, "sparsity_weights", "one-sided 85"),
         (trainings.FLOPS_HINGE, "sparsity_flops", "one-sided multiplications 85"),
@@ -186,9 +184,9 @@ def weighting(measured: Measured) -> Verdict:
     """The unweighted average misses by two points at least, and by more than the weighted one, which hits."""
     parts = [(name, zeros(measured, PRUNED[name])) for name in ("budget-avg", "budget-wavg")]
     avg, wavg = (_misses(measured, one) for one in (trainings.AVG, trainings.WAVG))
-    most = 1 + give(measured, trainings.WAVG)
-    fine = more(avg, wavg) and _off(measured, trainings.AVG) >= 2 and _off(measured, trainings.WAVG) <= most
-    return Verdict(bool(fine), f"{several(parts)}; off by at most {most:.1f}")
+    least = 84 - give(measured, trainings.WAVG)
+    fine = more(avg, wavg) and _off(measured, trainings.AVG) >= 2 and least <= np.mean(parts[1][1]) <= 86
+    return Verdict(bool(fine), f"{several(parts)} (at least {least:.1f})")
 
 
 LARGE = 500
