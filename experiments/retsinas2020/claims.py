@@ -137,7 +137,8 @@ def bounds_on_their_own(measured: Measured) -> Verdict:
 
 def budgets(measured: Measured) -> Verdict:
     """Every squared budget within a point, and what it gives where it is missed; a one-sided one at most a point above
-    (sparser is fine). Of parameters, of multiplications, and of both at once, each with a lambda and a budget of its own."""
+    (sparser is fine). Of parameters, of multiplications, and of both at once, each with a lambda and budget of its own.
+    """
     parts, fine = [], True
     both = [(trainings.BOTH, "", "both: parameters"), (trainings.BOTH, "_flops", "multiplications")]
     named = [(one, "", f"{100 * one.sparsity:g}") for one in trainings.BUDGET]
