@@ -55,7 +55,7 @@ def _shape(weights: np.ndarray) -> tuple[float, float]:
     The interval is wide because layers are small: of a thousand normal weights the fullest of many narrow bins lies
     anywhere near zero.
     """
-    scaled = np.sort(weights.ravel() / weights.std())
+    scaled = np.sort(weights.ravel() / (weights.std() or 1.0))  # of a single weight there is no deviation
     ends = np.linspace(-4, 3, 71)
     counts = np.searchsorted(scaled, ends + 1) - np.searchsorted(scaled, ends)
     normal = np.asarray([0.5 * (1 + erf(x / sqrt(2))) for x in scaled])
@@ -65,7 +65,7 @@ def _shape(weights: np.ndarray) -> tuple[float, float]:
 
 
 def _histogram(kernels: Sequence[np.ndarray]) -> list[float]:
-    scaled = np.concatenate([(kernel / kernel.std()).ravel() for kernel in kernels])
+    scaled = np.concatenate([(kernel / (kernel.std() or 1.0)).ravel() for kernel in kernels])
     return (100 * np.histogram(scaled, BINS)[0] / len(scaled)).tolist()
 
 
