@@ -273,7 +273,9 @@ _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
 KINDS: dict[str, Kind] = {
     "bn-l1": Kind.SCALE,
     "group-lasso": Kind.KERNEL,
+    "group-lasso-unweighted": Kind.KERNEL,
     "proximal-group-lasso": Kind.KERNEL,
+    "proximal-group-lasso-unweighted": Kind.KERNEL,
 }
 """The kind of parameter that a regularizer is about, by its name; what is not listed acts on every one."""
 
