@@ -11,8 +11,8 @@ are `constants`; every other value is the output of one step. Steps that nothing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,8 @@ class Program:
     steps: tuple[Step, ...]
     shapes: tuple[tuple[int, ...], ...]
     """of every value"""
+    types: tuple[Any, ...]
+    """of every value"""
     names: dict[str, int]
     """parameters and running statistics"""
     inputs: tuple[int, ...]
@@ -102,18 +104,71 @@ class Program:
     def _named(self) -> dict[int, str]:
         return {number: name for name, number in self.names.items()}
 
-    def execute(self, parameters: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-        """Every value of the program (`None` for one that nothing needs)."""
+    def execute(self, parameters: Sequence[Any], inputs: Sequence[Any], *, wide: bool = False) -> list[Any]:
+        """Every value of the program (`None` for one that nothing needs).
+
+        Args:
+          wide: compute in float32 (float64 where that is on) whatever types the model's own code asks for.
+        """
         values: list[Any] = [None] * len(self.shapes)
+        take = _wide if wide else jnp.asarray
         for numbers, arrays in ((self.names.values(), parameters), (self.inputs, inputs)):
             for number, array in zip(numbers, arrays, strict=True):
-                values[number] = array
+                values[number] = take(array) if wide else array
         for number, array in self.constants.items():
-            values[number] = jnp.asarray(array)
+            values[number] = take(array)
         for step in self.steps:
-            for number, array in zip(step.outputs, step(*(values[number] for number in step.inputs)), strict=True):
+            operands = [values[number] for number in step.inputs]
+            found = self._widely(step, operands) if wide else step(*operands)
+            for number, array in zip(step.outputs, found, strict=True):
                 values[number] = array
         return values
+
+    def _widely(self, step: Step, operands: Sequence[Any]) -> list[Any]:
+        """A step in float32 or float64; one that calls functions of fixed types is computed in those."""
+        if step.name == "reduce_precision":
+            return list(operands)
+        if step.name == "bitcast_convert_type" or any(map(_holds_code, jax.tree.leaves(step.params))):
+            types = [self.types[number] for number in step.inputs]
+            fitting = [_to(array, dtype) for array, dtype in zip(operands, types, strict=True)]
+            return [_wide(array) for array in step(*fitting)]
+        params = {key: _widest() if _is_narrow(value) else value for key, value in step.params.items()}
+        return replace(step, params=params)(*operands)
+
+
+def _widest() -> Any:
+    return jnp.zeros((), float).dtype
+
+
+def _is_narrow(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jnp.floating)
+
+
+def _to(array: Any, dtype: Any) -> Any:
+    return array.astype(dtype) if _is_narrow(array.dtype) else array
+
+
+def _wide(array: Any) -> Any:
+    return _to(jnp.asarray(array), _widest())
+
+
+def _holds_code(value: Any) -> bool:
+    return isinstance(value, ClosedJaxpr | Jaxpr)
+
+
+def arrays_of(tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    """The arrays of a tree, and the tree with other arrays in their places; what is not an array (a flag, a number of
+    Python's) stays as it is."""
+    leaves, structure = jax.tree.flatten(tree)
+    places = [place for place, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+
+    def rebuilt(arrays: Sequence[Any]) -> Any:
+        filled = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            filled[place] = array
+        return jax.tree.unflatten(structure, filled)
+
+    return [leaves[place] for place in places], rebuilt
 
 
 class _Tracer:
@@ -121,15 +176,17 @@ class _Tracer:
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
 
-    def new(self, shape: tuple[int, ...]) -> int:
-        self.shapes.append(tuple(shape))
+    def new(self, aval: Any) -> int:
+        self.shapes.append(tuple(getattr(aval, "shape", ())))
+        self.types.append(getattr(aval, "dtype", None))
         return len(self.shapes) - 1
 
     def constant(self, value: Any) -> int:
-        number = self.new(np.shape(value))
+        number = self.new(value if hasattr(value, "dtype") else np.asarray(value))
         self.constants[number] = value
         return number
 
@@ -146,7 +203,7 @@ class _Tracer:
             inputs = [number(atom) for atom in equation.invars]
             called = _called(equation)
             if called is None:
-                outputs = [self.new(getattr(var.aval, "shape", ())) for var in equation.outvars]
+                outputs = [self.new(var.aval) for var in equation.outvars]
                 self.steps.append(Step(equation.primitive, equation.params, tuple(inputs), tuple(outputs)))
             else:
                 inner, skipped = called
@@ -183,23 +240,25 @@ def trace(model: nnx.Module, example: Any) -> Program:
 
     Args:
       model: left as it is.
-      example: what the model takes: an array, or a pytree of arrays.
+      example: what the model takes: an array, or a pytree of arrays and of flags and numbers of Python's.
     """
     graph, state = nnx.split(model)
     leaves, structure = jax.tree.flatten(state)
+    inputs, rebuilt = arrays_of(example)
 
-    def call(leaves: list[Any], example: Any) -> Any:
+    def call(leaves: list[Any], inputs: list[Any]) -> Any:
         copy: Any = nnx.merge(graph, jax.tree.unflatten(structure, leaves), copy=True)
         copy.eval()
-        return copy(example)
+        return arrays_of(copy(rebuilt(inputs)))[0]
 
-    closed = jax.make_jaxpr(call)(leaves, example)
+    closed = jax.make_jaxpr(call)(leaves, inputs)
     tracer = _Tracer()
-    arguments = [tracer.new(aval.shape) for aval in closed.in_avals]
+    arguments = [tracer.new(aval) for aval in closed.in_avals]
     outputs = tracer.write(closed.jaxpr, closed.consts, arguments)
     return Program(
         steps=_needed(tracer.steps, outputs),
         shapes=tuple(tracer.shapes),
+        types=tuple(tracer.types),
         names=dict(zip(flatten(state), arguments, strict=False)),
         inputs=tuple(arguments[len(leaves) :]),
         outputs=tuple(outputs),

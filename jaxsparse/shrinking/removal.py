@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -14,17 +15,15 @@ from flax import nnx
 from jaxsparse import sparsity
 from jaxsparse.config import Thresholds, require
 from jaxsparse.shrinking.channels import Channels
+from jaxsparse.shrinking.checking import Check, Input
 from jaxsparse.shrinking.cutting import Cut, replace_arrays
 from jaxsparse.shrinking.flow import Flow, follow
 from jaxsparse.shrinking.folding import Borders, Folding, fold
 from jaxsparse.shrinking.masking import Dead, dead_by_scale, masked
 from jaxsparse.shrinking.operations import contracted
-from jaxsparse.shrinking.program import RUN_ONCE, Program, trace
+from jaxsparse.shrinking.program import Program, arrays_of, trace
 from jaxsparse.shrinking.report import LayerReport, Report
 from jaxsparse.trees import flatten, size
-
-AGREEMENT = 1e4
-"""The shrunk model must give what the masked one gives on the example within so many units of rounding."""
 
 
 def shrink(
@@ -73,20 +72,23 @@ def shrink(
     require(np.isfinite(tolerance) and tolerance >= 0, "tolerance", tolerance, "a finite number >= 0")
     dead = dead_by_scale(model, tolerance) if dead is None else dead
     target = masked(model, dead, constants)
-    example = jax.tree.map(jnp.asarray, example)
-    analysis = _analyse(target, jax.tree.map(lambda leaf: leaf[:1], example))
-    evaluate = _evaluation(model, example)
-    expected = evaluate(target)
+    check = Check(target, _as_arrays(example))
+    analysis = _analyse(target, check.example.first())
+
+    @cache
+    def of_another_length() -> _Analysis | None:
+        lengths = check.lengths
+        return None if lengths is None else _analyse(target, check.example.drawn(lengths).first())
 
     def attempt(removed: np.ndarray) -> _Attempt | None:
-        removed, folding = analysis.settle(removed, Borders(borders))
+        removed, folding = analysis.settle(removed, Borders(borders), of_another_length)
         cut = analysis.cut(removed)
         smaller = replace_arrays(target, _arrays(target, cut, folding))
-        difference = _difference(smaller, example, expected)
+        folded, mapped = bool(folding.taken), bool(folding.maps)
+        difference = check.difference(smaller, folded=folded or mapped, other_lengths=not mapped)
         return None if difference is None else _Attempt(smaller, removed, folding, cut, difference)
 
     done, notes = _most(attempt, analysis.superfluous(), analysis.units(target))
-    change = max(map(_largest, evaluate(model), expected), default=0.0)
     report = Report(
         layers=analysis.layers(target, dead, done),
         cut=done.cut,
@@ -94,10 +96,14 @@ def shrink(
         parameters_before=size(nnx.state(model, nnx.Param)),
         parameters_after=size(nnx.state(done.model, nnx.Param)),
         difference=done.difference,
-        change=change,
+        change=check.change(model),
         notes=notes,
     )
     return done.model, report
+
+
+REPEATED = 1e3
+"""Constants at two lengths are the same within so many units of rounding."""
 
 
 class _Attempt(NamedTuple):
@@ -119,15 +125,43 @@ class _Analysis:
     busy: dict[int, str]
     """channels that can't be removed, with the reason"""
 
-    def settle(self, removed: np.ndarray, borders: Borders) -> tuple[np.ndarray, Folding]:
-        """Takes back the removal of channels whose constants have nowhere to go, until all have."""
+    def settle(
+        self, removed: np.ndarray, borders: Borders, of_another_length: Callable[[], _Analysis | None]
+    ) -> tuple[np.ndarray, Folding]:
+        """Takes back the removal of channels whose constants have nowhere to go, at any length of the input, until all
+        have."""
         while True:
             folding = fold(self.program, self.flow, self.channels, removed, borders)
-            if not folding.stay:
+            stay = folding.stay
+            if not stay and folding.taken:
+                other = of_another_length()
+                stay = {} if other is None else self._differ(other, removed, folding, borders)
+            if not stay:
                 return removed, folding
             removed = removed.copy()
-            removed[list(folding.stay)] = False
-            self.busy.update(folding.stay)
+            removed[list(stay)] = False
+            self.busy.update(stay)
+
+    def _differ(self, other: _Analysis, removed: np.ndarray, folding: Folding, borders: Borders) -> dict[int, str]:
+        """Channels that cannot go at another length of the input, or whose constants are others there."""
+        every = np.arange(self.channels.count)
+        own, theirs = (np.maximum(channels.find(every), 0) for channels in (self.channels, other.channels))
+        gone = removed[own]
+        whole = np.ones_like(gone)
+        whole[theirs[~gone]] = False  # a channel that is larger at that length may hold what stays here
+        there = fold(other.program, other.flow, other.channels, whole, borders)
+        stay = {int(own[label]): "it is read at another length of the input" for label in every[gone & ~whole[theirs]]}
+        busy = {channel: reason for channel, reason in (other.busy | there.stay).items() if whole[channel]}
+        for channel, reason in busy.items():
+            stay |= {int(root): reason for root in np.unique(own[theirs == channel])}
+        for name, taken in folding.taken.items():
+            again = there.taken.get(name, np.zeros_like(taken))
+            size = np.abs(taken).max(initial=0.0)
+            if (np.abs(taken - again) > REPEATED * float(jnp.finfo(taken.dtype).eps) * size).any():
+                stay |= dict.fromkeys(
+                    folding.sources[name], "its constant is another one at other lengths of the input"
+                )
+        return {root: reason for root, reason in stay.items() if removed[root]}
 
     def roots(self, name: str, axis: int) -> np.ndarray:
         """The channels along an axis of a parameter; 0 for what is not a channel."""
@@ -170,14 +204,21 @@ class _Analysis:
         return found
 
 
-def _analyse(model: nnx.Module, example: Any) -> _Analysis:
+def _as_arrays(example: Any) -> Any:
+    """The example on the device, its flags and numbers as they are."""
+    arrays, rebuilt = arrays_of(example)
+    require(any(np.ndim(array) for array in arrays), "example", type(example).__name__, "a tree with an array in it")
+    return rebuilt([jnp.asarray(array) for array in arrays])
+
+
+def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     """Everything about a model but what is done with it."""
-    program = trace(model, example)
+    program = trace(model, example.tree)
     leaves = jax.tree.leaves(nnx.state(model))
     numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     used = [program.uses[number] > 0 for number in program.names.values()]
     channels = Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
-    flow = follow(program, leaves, jax.tree.leaves(example))
+    flow = follow(program, leaves, example.arrays)
     busy = channels.pinned()
     for index, step in enumerate(program.steps):
         if index not in flow.read_by:
@@ -241,37 +282,3 @@ def _arrays(model: nnx.Module, cut: Cut, folding: Folding) -> dict[str, Any]:
         extra = jnp.asarray(extra[..., cut.kept[kernel][-1]], arrays[kernel].dtype)
         arrays[bias] = extra + arrays[bias][None, None] if bias in arrays else extra
     return arrays
-
-
-def _evaluation(model: nnx.Module, example: Any) -> Callable[[nnx.Module], list[np.ndarray]]:
-    """The outputs, on the example, of models that differ from this one in their numbers only."""
-    graph = nnx.split(model)[0]
-
-    def call(state: Any, example: Any) -> Any:
-        copy: Any = nnx.merge(graph, state, copy=True)
-        copy.eval()
-        return copy(example)
-
-    compiled = jax.jit(call, compiler_options=RUN_ONCE)
-    return lambda other: [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(nnx.state(other), example))]
-
-
-def _largest(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.max(np.abs(a.astype(float) - b.astype(float)), initial=0.0))
-
-
-def _difference(model: nnx.Module, example: Any, expected: list[np.ndarray]) -> float | None:
-    """Largest difference to the expected outputs; None if the model does not run or gives something else."""
-    try:
-        found = _evaluation(model, example)(model)
-    except Exception:  # whatever the model's own code raises at sizes it does not expect
-        return None
-    differences = []
-    for a, b in zip(found, expected, strict=True):
-        if a.shape != b.shape:
-            return None
-        bound = AGREEMENT * float(jnp.finfo(b.dtype).eps) * float(np.max(np.abs(b), initial=1.0))
-        differences.append(_largest(a, b))
-        if not differences[-1] <= bound:
-            return None
-    return max(differences, default=0.0)

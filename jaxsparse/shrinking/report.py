@@ -51,7 +51,7 @@ class Report:
     parameters_before: int
     parameters_after: int
     difference: float
-    """largest |masked - shrunk| output on the example; see `masked`"""
+    """largest |masked - shrunk| output on the example and on random inputs, of other sizes too; see `masked`"""
     change: float
     """largest |given - shrunk| output on the example: what the dead units still did"""
     notes: tuple[str, ...] = ()
