@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxsparse.shrinking.operations import ELEMENTWISE, KNOWN, REDUCTIONS, WINDOWS, contracted
-from jaxsparse.shrinking.program import Program, Step
+from jaxsparse.tracing.operations import ELEMENTWISE, KNOWN, REDUCTIONS, WINDOWS, contracted
+from jaxsparse.tracing.program import Program, Step
 
 FIXED, FREE = 0, -1
 

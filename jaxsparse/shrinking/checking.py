@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse.shrinking.program import RUN_ONCE, Program, arrays_of, trace
+from jaxsparse.tracing.program import RUN_ONCE, Program, arrays_of, trace
 
 ROUNDING = {8: 1e-10, 4: 1e-5}
 """Largest difference by bytes of a number, relative to the largest output; for shorter ones two units of rounding."""

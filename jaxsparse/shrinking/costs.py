@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse.shrinking.operations import CONTRACTIONS, contracted
-from jaxsparse.shrinking.program import Program, Step, arrays_of, trace
+from jaxsparse.tracing.operations import CONTRACTIONS, contracted
+from jaxsparse.tracing.program import Program, Step, arrays_of, trace
 from jaxsparse.trees import flatten, size
 
 BATCHES = (1, 64)

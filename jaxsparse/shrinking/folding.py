@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxsparse.shrinking.channels import Channels
 from jaxsparse.shrinking.flow import Flow
-from jaxsparse.shrinking.operations import (
+from jaxsparse.tracing.operations import (
     CONTRACTIONS,
     IDENTITY,
     LINEAR,
@@ -31,7 +31,7 @@ from jaxsparse.shrinking.operations import (
     contracted,
     spread,
 )
-from jaxsparse.shrinking.program import Program, Step
+from jaxsparse.tracing.program import Program, Step
 
 ROUNDING = 64
 """A loss counts as zero, or as equal to what a bias can give, within so many units of rounding of what it sums up."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,17 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse import sparsity
 from jaxsparse.config import Thresholds, require
 from jaxsparse.shrinking.channels import Channels
 from jaxsparse.shrinking.checking import Check, Input
 from jaxsparse.shrinking.cutting import Cut, replace_arrays
 from jaxsparse.shrinking.flow import Flow, follow
 from jaxsparse.shrinking.folding import Borders, Folding, fold
-from jaxsparse.shrinking.masking import Dead, dead_by_scale, masked
-from jaxsparse.shrinking.operations import contracted
-from jaxsparse.shrinking.program import Program, arrays_of, trace
+from jaxsparse.shrinking.masking import Dead, by_layer, dead_by_scale, layers_of, masked
 from jaxsparse.shrinking.report import LayerReport, Report
+from jaxsparse.sparsity import ByLayer
+from jaxsparse.tracing.operations import contracted
+from jaxsparse.tracing.program import RUN_ONCE, Program, arrays_of, trace
+from jaxsparse.tracing.units import Layer, Part, names_of
 from jaxsparse.trees import flatten, size
 
 
@@ -70,9 +71,12 @@ def shrink(
       InvalidInput: for a layer that the model lacks, or an array of the wrong shape.
     """
     require(np.isfinite(tolerance) and tolerance >= 0, "tolerance", tolerance, "a finite number >= 0")
-    dead = dead_by_scale(model, tolerance) if dead is None else dead
-    target = masked(model, dead, constants)
-    check = Check(target, _as_arrays(example))
+    example = _as_arrays(example)
+    layers = layers_of(model, Input(example).first().tree)
+    dead = dead_by_scale(model, tolerance, Input(example).first().tree) if dead is None else dead
+    dead = by_layer(layers, dead, "dead", "booleans")
+    target = masked(model, dead, constants, layers)
+    check = Check(target, example)
     analysis = _analyse(target, check.example.first())
 
     @cache
@@ -88,10 +92,22 @@ def shrink(
         difference = check.difference(smaller, folded=folded or mapped, other_lengths=not mapped)
         return None if difference is None else _Attempt(smaller, removed, folding, cut, difference)
 
-    done, notes = _most(attempt, analysis.superfluous(), analysis.units(target))
+    done, notes = _most(attempt, analysis.superfluous(), analysis.units(layers))
+
+    def folded(copies: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The smaller arrays of a copy of the weights, whose dead units put out other constants."""
+        graph, state = nnx.split(model)
+        leaves = [copies.get(name, leaf) for name, leaf in flatten(state).items()]
+        copy = nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves), copy=True)
+        copy = masked(copy, dead, constants, layers)
+        folding = analysis.again(copy, done.removed, Borders(borders), check.example.first())
+        return _arrays(copy, done.cut, folding)
+
+    weights = flatten(nnx.state(model, nnx.Param))
+    cut = replace(done.cut, weights=weights, fold=folded if done.folding.taken or done.folding.maps else None)
     report = Report(
-        layers=analysis.layers(target, dead, done),
-        cut=done.cut,
+        layers=analysis.layers(layers, dead, done),
+        cut=cut,
         unknown=analysis.channels.unknown,
         parameters_before=size(nnx.state(model, nnx.Param)),
         parameters_after=size(nnx.state(done.model, nnx.Param)),
@@ -142,6 +158,19 @@ class _Analysis:
             removed[list(stay)] = False
             self.busy.update(stay)
 
+    def again(self, copy: nnx.Module, removed: np.ndarray, borders: Borders, example: Input) -> Folding:
+        """The same removal from a copy with other numbers.
+
+        Raises:
+          InvalidInput: where its constants have nowhere to go.
+        """
+        run = jax.jit(self.program.execute, compiler_options=RUN_ONCE)
+        values = jax.tree.map(np.asarray, run(jax.tree.leaves(nnx.state(copy)), example.arrays))
+        folding = fold(self.program, self.flow._replace(values=values), self.channels, removed, borders)
+        reason = next(iter(folding.stay.values()), "")
+        require(not folding.stay, "tree", "weights", f"a copy of the weights whose dead units can go too: {reason}")
+        return folding
+
     def _differ(self, other: _Analysis, removed: np.ndarray, folding: Folding, borders: Borders) -> dict[int, str]:
         """Channels that cannot go at another length of the input, or whose constants are others there."""
         every = np.arange(self.channels.count)
@@ -176,14 +205,31 @@ class _Analysis:
         }
         return Cut(shapes, kept)
 
-    def units(self, model: nnx.Module) -> dict[str, np.ndarray]:
-        """Channels of the units of each layer."""
+    def units(self, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+        """Channels of the units of each layer, `[units, n]`: a unit is gone where one of its n channels is (a unit of
+        an attention lies in a head and in a dimension)."""
         found = {}
-        for layer in sparsity.layers(model):
-            own = "scale" if layer.linear is None else "kernel"
-            path = next(path for path, module in nnx.iter_modules(model) if module is (layer.linear or layer.norm))
-            found[layer.name] = self.roots("/".join(map(str, (*path, own))), -1)
+        for layer in layers:
+            part = next((part for part in layer.masked if part.axis is not None), layer.masked[0])
+            found[layer.name] = self._channels(part, layer.size)
         return found
+
+    def _channels(self, part: Part, units: int) -> np.ndarray:
+        if part.axis is not None:
+            return self.roots(part.name, part.axis)[:, None]
+        found = []
+        for axis in range(part.owner.ndim):
+            at = np.arange(part.owner.shape[axis]).reshape(
+                [-1 if other == axis else 1 for other in range(part.owner.ndim)]
+            )
+            where = np.broadcast_to(at, part.owner.shape)[part.owner >= 0]
+            own = part.owner[part.owner >= 0]
+            lowest, highest = np.full(units, part.owner.shape[axis]), np.full(units, -1)
+            np.minimum.at(lowest, own, where)
+            np.maximum.at(highest, own, where)
+            if (lowest == highest).all():  # along this axis a unit has one position
+                found.append(self.roots(part.name, axis)[lowest])
+        return np.stack(found, 1) if found else np.zeros((units, 1), int)
 
     def superfluous(self) -> np.ndarray:
         """Channels that nothing speaks for, by number."""
@@ -191,17 +237,19 @@ class _Analysis:
         found[[0, *self.busy]] = False
         return found
 
-    def layers(self, model: nnx.Module, dead: Dead, done: _Attempt) -> dict[str, LayerReport]:
-        found = {}
-        for name, roots in self.units(model).items():
+    def layers(self, layers: Sequence[Layer], dead: Dead, done: _Attempt) -> dict[str, LayerReport]:
+        found = ByLayer(aliases=names_of(layers))
+        folded = list(done.folding.folded)
+        for name, roots in self.units(layers).items():
             asked = np.asarray(dead.get(name, np.zeros(len(roots))), bool)
-            gone = done.removed[roots]
-            folded = np.flatnonzero(gone & np.isin(roots, list(done.folding.folded)))
-            reasons = {
-                int(unit): self.busy.get(int(roots[unit]), "see the notes") for unit in np.flatnonzero(asked & ~gone)
-            }
-            found[name] = LayerReport(asked, np.flatnonzero(~gone), folded, reasons)
+            gone = done.removed[roots].any(1)
+            reasons = {int(unit): self._reason(roots[unit]) for unit in np.flatnonzero(asked & ~gone)}
+            taken_up = np.flatnonzero(gone & np.isin(roots, folded).any(1))
+            found[name] = LayerReport(asked, np.flatnonzero(~gone), taken_up, reasons)
         return found
+
+    def _reason(self, roots: np.ndarray) -> str:
+        return next((self.busy[int(root)] for root in roots[::-1] if int(root) in self.busy), "see the notes")
 
 
 def _as_arrays(example: Any) -> Any:
@@ -249,7 +297,7 @@ def _most(
         return done, ()
     spared = superfluous.copy()
     for roots in units.values():
-        if len(roots) and superfluous[roots].all():
+        if len(roots) and superfluous[roots].any(1).all():
             spared[roots[0]] = False
     done = attempt(spared)
     if done is not None:
@@ -259,7 +307,7 @@ def _most(
     assert done is not None, "a model without anything removed agrees with itself"
     for name, roots in units.items():
         more = done.removed.copy()
-        more[roots] = spared[roots]
+        more[np.unique(roots)] = spared[np.unique(roots)]
         if (more == done.removed).all():
             continue
         found = attempt(more)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsparse.shrinking.program import Step, names
+from jaxsparse.tracing.program import Step, names
 
 IDENTITY = names("copy copy_p convert_element_type optimization_barrier reduce_precision stop_gradient")
 UNARY = names(

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var
+from jax.extend.core.primitives import broadcast_in_dim_p, concatenate_p, slice_p, squeeze_p
 
 from jaxsparse.trees import flatten
 
@@ -34,6 +35,8 @@ CALLING = names("jit pjit closed_call core_call custom_jvp_call custom_vjp_call 
 """Primitives that just call a function."""
 CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which they keep it."""
+UNROLLED = 64
+"""Loops over no more positions are written out; a longer one is a single step."""
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs a single time: compiling takes far longer than running."""
 
@@ -46,6 +49,8 @@ class Step:
     params: dict[str, Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    choice: int | None = None
+    """which choice of the platform it was written out from"""
 
     @property
     def name(self) -> str:
@@ -72,6 +77,10 @@ class Program:
     """leaves of the example"""
     outputs: tuple[int, ...]
     constants: dict[int, Any]
+    choices: dict[int, Step]
+    """the choices of the platform, as one step each"""
+    choosing: tuple[Step, ...]
+    """what says which platform it is"""
 
     @cached_property
     def uses(self) -> Counter[int]:
@@ -104,11 +113,14 @@ class Program:
     def _named(self) -> dict[int, str]:
         return {number: name for name, number in self.names.items()}
 
-    def execute(self, parameters: Sequence[Any], inputs: Sequence[Any], *, wide: bool = False) -> list[Any]:
+    def execute(
+        self, parameters: Sequence[Any], inputs: Sequence[Any], *, wide: bool = False, native: bool = False
+    ) -> list[Any]:
         """Every value of the program (`None` for one that nothing needs).
 
         Args:
           wide: compute in float32 (float64 where that is on) whatever types the model's own code asks for.
+          native: compute as the model does on this platform; values inside of a choice of the platform are `None`.
         """
         values: list[Any] = [None] * len(self.shapes)
         take = _wide if wide else jnp.asarray
@@ -117,7 +129,13 @@ class Program:
                 values[number] = take(array) if wide else array
         for number, array in self.constants.items():
             values[number] = take(array)
-        for step in self.steps:
+        chosen: set[int] = set()
+        for step in (*(self.choosing if native else ()), *self.steps):
+            if native and step.choice is not None:
+                if step.choice in chosen:
+                    continue
+                chosen.add(step.choice)
+                step = self.choices[step.choice]
             operands = [values[number] for number in step.inputs]
             found = self._widely(step, operands) if wide else step(*operands)
             for number, array in zip(step.outputs, found, strict=True):
@@ -179,6 +197,7 @@ class _Tracer:
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
+        self.choices: dict[int, Step] = {}
 
     def new(self, aval: Any) -> int:
         self.shapes.append(tuple(getattr(aval, "shape", ())))
@@ -202,14 +221,72 @@ class _Tracer:
         for equation in jaxpr.eqns:
             inputs = [number(atom) for atom in equation.invars]
             called = _called(equation)
-            if called is None:
+            if equation.primitive.name == "scan" and equation.params["length"] <= UNROLLED:
+                outputs = self._unrolled(equation, inputs)
+            elif called is None:
                 outputs = [self.new(var.aval) for var in equation.outvars]
                 self.steps.append(Step(equation.primitive, equation.params, tuple(inputs), tuple(outputs)))
             else:
                 inner, skipped = called
+                start = len(self.steps)
                 outputs = self.write(inner.jaxpr, inner.consts, inputs[skipped:])
+                if skipped:
+                    self._choose(equation, inputs, outputs, start)
             numbers.update(zip(equation.outvars, outputs, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
+
+    def _choose(self, equation: JaxprEqn, inputs: Sequence[int], outputs: Sequence[int], start: int) -> None:
+        """Marks the steps from `start` on as one choice of the platform."""
+        own = {number for step in self.steps[start:] for number in step.outputs}
+        if own.issuperset(outputs) and all(step.choice is None for step in self.steps[start:]):
+            choice = len(self.choices)
+            self.steps[start:] = [replace(step, choice=choice) for step in self.steps[start:]]
+            self.choices[choice] = Step(equation.primitive, equation.params, tuple(inputs), tuple(outputs))
+
+    def _unrolled(self, equation: JaxprEqn, inputs: Sequence[int]) -> list[int]:
+        """A loop over the first axis, written out once for each position."""
+        params = equation.params
+        constants, carried = params["num_consts"], params["num_carry"]
+        state, over = list(inputs[constants : constants + carried]), inputs[constants + carried :]
+        order = range(params["length"])
+        rows: dict[int, list[int]] = {}
+        inner = params["jaxpr"]
+        for at in reversed(order) if params["reverse"] else order:
+            row = [self._position(number, at) for number in over]
+            found = self.write(inner.jaxpr, inner.consts, [*inputs[:constants], *state, *row])
+            state, rows[at] = found[:carried], found[carried:]
+        stacked = [
+            self._stacked([rows[at][place] for at in order], var.aval)
+            for place, var in enumerate(equation.outvars[carried:])
+        ]
+        return [*state, *stacked]
+
+    def _bind(self, primitive: Primitive, inputs: Sequence[int], size: Sequence[int], **params: Any) -> int:
+        number = self.new(jax.ShapeDtypeStruct(tuple(size), self.types[inputs[0]]))
+        self.steps.append(Step(primitive, params, tuple(inputs), (number,)))
+        return number
+
+    def _position(self, number: int, at: int) -> int:
+        shape = self.shapes[number]
+        start, limit = (at, *[0] * len(shape[1:])), (at + 1, *shape[1:])
+        row = self._bind(slice_p, [number], (1, *shape[1:]), start_indices=start, limit_indices=limit, strides=None)
+        return self._bind(squeeze_p, [row], shape[1:], dimensions=(0,))
+
+    def _stacked(self, numbers: Sequence[int], aval: Any) -> int:
+        if not numbers:
+            return self.constant(np.zeros(aval.shape, aval.dtype))
+        rows = [
+            self._bind(
+                broadcast_in_dim_p,
+                [number],
+                (1, *self.shapes[number]),
+                shape=(1, *self.shapes[number]),
+                broadcast_dimensions=tuple(range(1, 1 + len(self.shapes[number]))),
+                sharding=None,
+            )
+            for number in numbers
+        ]
+        return self._bind(concatenate_p, rows, aval.shape, dimension=0)
 
 
 def _called(equation: JaxprEqn) -> tuple[ClosedJaxpr, int] | None:
@@ -235,6 +312,24 @@ def _needed(steps: Sequence[Step], outputs: Sequence[int]) -> tuple[Step, ...]:
     return tuple(reversed(kept))
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """A model as a function of its state and an input, in evaluation mode; the same for models of one structure."""
+
+    graph: nnx.GraphDef
+
+    def __call__(self, state: Any, example: Any) -> Any:
+        copy: Any = nnx.merge(self.graph, state, copy=True)
+        copy.eval()
+        return copy(example)
+
+
+def function_of(model: nnx.Module) -> tuple[Evaluation, Any]:
+    """A model as a function of its state and an input, and its state."""
+    graph, state = nnx.split(model)
+    return Evaluation(graph), state
+
+
 def trace(model: nnx.Module, example: Any) -> Program:
     """The steps of `model(example)`, with the model in evaluation mode.
 
@@ -242,25 +337,34 @@ def trace(model: nnx.Module, example: Any) -> Program:
       model: left as it is.
       example: what the model takes: an array, or a pytree of arrays and of flags and numbers of Python's.
     """
-    graph, state = nnx.split(model)
-    leaves, structure = jax.tree.flatten(state)
+    return trace_function(*function_of(model), example)
+
+
+def trace_function(function: Callable[[Any, Any], Any], params: Any, example: Any) -> Program:
+    """The steps of `function(params, example)`; `params` is any tree of arrays."""
+    leaves, restored = arrays_of(params)
     inputs, rebuilt = arrays_of(example)
 
     def call(leaves: list[Any], inputs: list[Any]) -> Any:
-        copy: Any = nnx.merge(graph, jax.tree.unflatten(structure, leaves), copy=True)
-        copy.eval()
-        return arrays_of(copy(rebuilt(inputs)))[0]
+        return arrays_of(function(restored(leaves), rebuilt(inputs)))[0]
 
     closed = jax.make_jaxpr(call)(leaves, inputs)
     tracer = _Tracer()
     arguments = [tracer.new(aval) for aval in closed.in_avals]
     outputs = tracer.write(closed.jaxpr, closed.consts, arguments)
+    named = [name for name, leaf in flatten(params).items() if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+    steps = _needed(tracer.steps, outputs)
+    there = {number for step in steps for number in step.outputs}
+    missing = [n for choice in tracer.choices.values() for n in choice.inputs if n not in there]
+    choosing = [step for step in _needed(tracer.steps, missing) if not there.intersection(step.outputs)]
     return Program(
-        steps=_needed(tracer.steps, outputs),
+        steps=steps,
         shapes=tuple(tracer.shapes),
         types=tuple(tracer.types),
-        names=dict(zip(flatten(state), arguments, strict=False)),
+        names=dict(zip(named, arguments, strict=False)),
         inputs=tuple(arguments[len(leaves) :]),
         outputs=tuple(outputs),
         constants=tracer.constants,
+        choices=tracer.choices,
+        choosing=tuple(choosing),
     )
