@@ -264,7 +264,7 @@ class Sparsity:
     """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`. Prints as a table."""
 
     units: dict[str, Units]
-    dead: dict[str, dict[str, np.ndarray]]
+    dead: Mapping[str, dict[str, np.ndarray]]
 
     def percent(self, criterion: str) -> float:
         """Percent of all units that are dead by a criterion (`"scale"`, `"activation"`, `"norm"`); nan where no layer

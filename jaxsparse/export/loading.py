@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -14,8 +14,6 @@ from jaxsparse.config import InvalidInput, require
 from jaxsparse.export.card import Card
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten
-
-Model = TypeVar("Model", bound=nnx.Module)
 
 
 def folder_of(folder: str | Path) -> Path:
@@ -33,7 +31,7 @@ def beside(run: str | Path, ending: str) -> Path:
     return whole.with_name(whole.name + ending)
 
 
-def load(path: str | Path, like: Model | None = None) -> Any:
+def load(path: str | Path, like: nnx.Module | None = None) -> Any:
     """The trained network of a run or an export, in evaluation mode; also one that `jaxsparse shrink` has made smaller.
 
     A shrunk network is the class of its run, whose arrays have the sizes that they have in the file.

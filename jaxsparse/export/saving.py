@@ -38,10 +38,8 @@ def _extra(module: str, format: str) -> ModuleType:
 
 
 def _safetensors(model: nnx.Module, card: Card | None) -> bytes:
-    arrays = {
-        name: np.asarray(jax.device_get(leaf))
-        for name, leaf in flatten(nnx.state(model, nnx.Not(nnx.RngState))).items()
-    }
+    state = nnx.state(model, nnx.Not(nnx.RngState))  # without the keys of dropout
+    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in flatten(state).items()}
     return safetensors.numpy.save(arrays, {} if card is None else card.metadata(model))
 
 

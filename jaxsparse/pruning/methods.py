@@ -17,6 +17,8 @@ happens with equal scores: see `jaxsparse.pruning.comparing`.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 
@@ -100,8 +102,8 @@ def filters(
       InvalidInput: for a fraction out of range, or where nothing is prunable.
     """
     leaves = flatten(params)
-    scores = {
-        layer.name: sum(part.sum(abs(leaves[part.name]), layer.size) for part in layer.of_role(WEIGHT))
+    scores: Scores = {
+        layer.name: reduce(jnp.add, (part.sum(abs(leaves[part.name]), layer.size) for part in layer.of_role(WEIGHT)))
         for layer in layers_of(params, prunable, wiring)
     }
     return _without_units(params, compare(scores, sparsity), wiring)

@@ -8,7 +8,7 @@
 """
 
 from jaxsparse.tracing.program import Program, arrays_of, function_of, trace, trace_function
-from jaxsparse.tracing.units import Layer, Part, Wiring, layers, names_of, units_of, wiring
+from jaxsparse.tracing.units import Layer, Part, Wiring, layers, names_of, wiring
 
 __all__ = [
     "Layer",
@@ -21,6 +21,5 @@ __all__ = [
     "names_of",
     "trace",
     "trace_function",
-    "units_of",
     "wiring",
 ]

@@ -74,7 +74,7 @@ def _pairs(kernels: Mapping[str, tuple[int, ...]], scales: Mapping[str, tuple[in
         for scale, own in scales.items() if end else ():
             beside, _, other = scale.rpartition("/")
             number = re.search(r"\d+$", other)
-            if beside == holder and number and end and number.group() == end.group():
+            if beside == holder and number and end and number.group() == end.group() and own:
                 numbered.append((kernel, scale, own[-1] == shape[-1], len(shape) > 1 and own[-1] == shape[-2]))
     behind = any(fits and not before for _, _, fits, before in numbered)
     elsewhere = any(not fits for _, _, fits, _ in numbered)

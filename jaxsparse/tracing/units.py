@@ -25,7 +25,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.tracing.operations import CONTRACTIONS, ELEMENTWISE, IDENTITY, KNOWN, MOVING, UNARY, WINDOWS, contracted
+from jaxsparse.tracing.operations import (
+    CONTRACTIONS,
+    ELEMENTWISE,
+    IDENTITY,
+    KNOWN,
+    MOVING,
+    READING,
+    UNARY,
+    WINDOWS,
+    contracted,
+    looked_up,
+)
 from jaxsparse.tracing.origins import Origin, same
 from jaxsparse.tracing.program import Program, Step, arrays_of, trace_function
 
@@ -86,6 +97,25 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the activations of a layer's units are."""
+
+    value: int
+    """number of the value in the program"""
+    axes: tuple[int, ...]
+    """those of the units"""
+    order: tuple[int, ...] | None
+    """along them, place of each unit, where these stand in another order than in the weights"""
+
+    def units(self, array: Any) -> Any:
+        """The value with its units along the last axis, `[n, .., units]`."""
+        rest = [axis for axis in range(array.ndim) if axis not in self.axes]
+        moved = array.transpose([*rest, *self.axes])
+        last = moved.reshape(*(array.shape[axis] for axis in rest), -1)
+        return last if self.order is None else last[..., np.asarray(self.order)]
+
+
+@dataclass(frozen=True)
 class Layer:
     """Units that one product puts out, or that one normalisation scales."""
 
@@ -95,8 +125,8 @@ class Layer:
     size: int
     """number of its units"""
     parts: tuple[Part, ...]
-    values: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    """number of the value that is its activation, and the axes of the units there; one for each call"""
+    values: tuple[Place, ...] = ()
+    """where its activations are; one for each call"""
     output: bool = False
     """it is what the model puts out, in every call"""
 
@@ -118,13 +148,6 @@ class Layer:
         """Whether it is below a path (everything is below the empty one)."""
         wanted = tuple(part for part in path.split("/") if part)
         return tuple(self.name.split("/"))[: len(wanted)] == wanted
-
-
-def units_of(array: Any, axes: Sequence[int]) -> Any:
-    """An activation with its units along the last axis, `[n, .., units]`."""
-    rest = [axis for axis in range(array.ndim) if axis not in axes]
-    moved = array.transpose([*rest, *axes])
-    return moved.reshape(*(array.shape[axis] for axis in rest), -1)
 
 
 def layers(program: Program, trainable: Sequence[str]) -> tuple[Layer, ...]:
@@ -221,16 +244,11 @@ class _Reader:
         """What a product of the input with parameters puts out."""
         sides = [number in self.program.dependent for number in step.inputs]
         shape = self.program.shapes[step.outputs[0]]
-        if step.name == "gather":  # an embedding: rows of a parameter
-            if sides != [False, True]:
+        if step.name == "gather":
+            rows = looked_up(step, self.program.shapes[step.inputs[0]])
+            if sides != [False, True] or rows is None:
                 return ()
-            numbers = step.params["dimension_numbers"]
-            collapsed = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-            axes = [axis for axis in range(len(step.params["slice_sizes"])) if axis not in collapsed]
-            kept = dict(zip(axes, numbers.offset_dims, strict=True))
-            whole = self.program.shapes[step.inputs[0]]
-            if any(step.params["slice_sizes"][axis] != whole[axis] for axis in axes):
-                return ()
+            kept = {1 - rows: step.params["dimension_numbers"].offset_dims[0]}
             return tuple((WEIGHT, origin.product(kept, shape)) for origin in self._of(step.inputs[0]).factors)
         if step.name not in CONTRACTIONS or sides.count(True) != 1:
             return ()
@@ -272,7 +290,7 @@ class _Reader:
                 continue
             foreign = [n for n in later.inputs if n in program.dependent and n not in inside]
             chosen = later.name == "select_n" and foreign == [later.inputs[0]]
-            if (foreign and later.name != "mul" and not chosen) or later.name not in KNOWN - CONTRACTIONS:
+            if (foreign and later.name != "mul" and not chosen) or later.name not in KNOWN - READING:
                 continue  # it reads: what it read stays in use for good
             for number in within:
                 left[number] -= 1
@@ -302,7 +320,7 @@ class _Reader:
             return True
         others = [number for number in step.inputs if number not in within]
         parametrised = any(self._of(number).factors or self._of(number).terms for number in others)
-        return parametrised or (bool(others) and step.name in ("max", "min"))
+        return parametrised or (len(others) > 0 and step.name in ("max", "min"))
 
     def _carried(self, step: Step, inside: Mapping[int, Carried], place: int) -> Carried:
         name, shape = step.name, self.program.shapes[step.outputs[place]]
@@ -355,23 +373,29 @@ class _Reader:
         units = np.arange(int(np.prod(sizes))).reshape(
             [shape[axis] if axis in axes else 1 for axis in range(len(shape))]
         )
-        parts = [
-            Part.of(origin.name, role, origin.owner(program.shapes[program.names[origin.name]], units))
+        owners = [
+            (origin.name, role, origin.owner(program.shapes[program.names[origin.name]], units))
             for role, origin in chain.carried
         ]
-        layer = Layer("", (), units.size, _joined(parts), ((chain.end, axes),), chain.output)
+        order = _order(next(owner for _, role, owner in owners if role in roles), units.size)
+        if order is not None:  # as they stand in the weights, which code may shuffle
+            rank = np.append(np.argsort(order), -1)
+            owners = [(name, role, rank[owner]) for name, role, owner in owners]
+        parts = [Part.of(*owner) for owner in owners]
+        place = Place(chain.end, axes, None if order is None else tuple(order.tolist()))
+        layer = Layer("", (), units.size, _joined(parts), (place,), chain.output)
         weights = layer.of_role(*roles)
-        for place, other in enumerate(found):
+        for at, other in enumerate(found):
             theirs = other.of_role(*roles)
             shared = any(_equal(part, their) for part in weights for their in theirs)
-            if other.size == layer.size and (shared or (chain.end, axes) in other.values):
+            if other.size == layer.size and (shared or place in other.values):
                 values = tuple(dict.fromkeys((*other.values, *layer.values)))
                 parts = _joined((*other.parts, *layer.parts))
-                found[place] = replace(other, parts=parts, values=values, output=other.output and layer.output)
+                found[at] = replace(other, parts=parts, values=values, output=other.output and layer.output)
                 return
             if any(_overlap(part, their) for part in weights for their in theirs) and roles == (WEIGHT,):
                 if self._finer(layer, other):  # called in two ways: its units are those of the one that joins fewer
-                    found[place] = layer
+                    found[at] = layer
                     return
                 if self._finer(other, layer):
                     return
@@ -415,6 +439,20 @@ def labelled(found: Sequence[Layer], trainable: Sequence[str]) -> list[Layer]:
         aliases = tuple(module for module in own if module != name and module not in numbers)
         named.append(replace(layer, name=name, aliases=aliases))
     return named
+
+
+def _order(owner: np.ndarray, units: int) -> np.ndarray | None:
+    """The units in the order in which their first elements stand in a parameter; None where that is their own."""
+    if sum(stride != 0 for stride in owner.strides) <= 1 and owner.size:
+        line = owner[tuple(slice(None) if stride else 0 for stride in owner.strides)].ravel()
+        first = np.zeros(units, int)
+        first[line] = np.arange(len(line))
+    else:
+        first = np.full(units, owner.size)
+        own = owner.ravel()
+        np.minimum.at(first, own[own >= 0], np.flatnonzero(own >= 0))
+    order = np.argsort(first, kind="stable")
+    return None if np.array_equal(order, np.arange(units)) else order
 
 
 def _by_role(layer: Layer) -> list[Part]:
@@ -488,7 +526,7 @@ class Wiring:
         """What each hidden layer below a path gives to the next, a `[n, .., units]` for each call."""
         values = self.program.execute(arrays_of(params)[0], arrays_of(x)[0], native=True)
         return {
-            layer.name: [units_of(values[number], axes) for number, axes in layer.values if values[number] is not None]
+            layer.name: [at.units(values[at.value]) for at in layer.values if values[at.value] is not None]
             for layer in self.hidden
             if layer.below(only)
         }
