@@ -101,6 +101,11 @@ ACTIVATIONS: dict[str, tuple[Callable[[Any, jax.Array], jax.Array], Callable[[An
         lambda m, x: nnx.silu(m.conv1(x)) * m.conv2(x),
         lambda m, x: nnx.silu(m.conv1(x)) * m.conv2(x),
     ),
+    "shuffled": (lambda m, x: abs(m.conv1(x)[..., ::-1]), lambda m, x: m.conv1(x)),
+    "flattened and moved": (
+        lambda m, x: nnx.relu(m.conv1(x).reshape(x.shape[0], -1)).reshape(x.shape),
+        lambda m, x: m.conv1(x),
+    ),
     "norm last": (lambda m, x: m.bn1(nnx.relu(m.conv1(x))), lambda m, x: m.bn1(nnx.relu(m.conv1(x)))),
     "read by a sum as well": (lambda m, x: (lambda h: nnx.relu(h) + m.conv2(h))(m.conv1(x)), lambda m, x: m.conv1(x)),
 }

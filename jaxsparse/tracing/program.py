@@ -312,11 +312,20 @@ def _needed(steps: Sequence[Step], outputs: Sequence[int]) -> tuple[Step, ...]:
     return tuple(reversed(kept))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """A model as a function of its state and an input, in evaluation mode; the same for models of one structure."""
 
     graph: nnx.GraphDef
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Evaluation) and (self.graph is other.graph or self.graph == other.graph)
+
+    def __hash__(self) -> int:
+        try:
+            return hash(self.graph)
+        except TypeError:  # a model that holds a dict, say, of settings
+            return id(self.graph)
 
     def __call__(self, state: Any, example: Any) -> Any:
         copy: Any = nnx.merge(self.graph, state, copy=True)

@@ -282,6 +282,7 @@ class _Reader:
         left = {start: program.uses[start]}
         own = {start}  # values of the units themselves: not pooled, not averaged
         end, order, output = start, [start], start in program.outputs
+        size = self._size(start, carried)
         for later in program.steps[index + 1 :]:
             if not any(left.values()):
                 break
@@ -303,9 +304,15 @@ class _Reader:
                     own.add(number)
             last = later.outputs[-1]
             alone = not any(uses for number, uses in left.items() if number != last)
-            if alone and len(later.outputs) == 1 and last in own and inside[last]:
+            fits = alone and len(later.outputs) == 1 and last in own and bool(inside[last])
+            if fits and self._size(last, inside[last]) <= size:  # flattening would make units of their positions
                 end = last
         return _Chain(end, inside[end], frozenset(order[: order.index(end) + 1]), output)
+
+    def _size(self, number: int, carried: Carried) -> int:
+        """Positions of units along the axes of a value."""
+        shape = self.program.shapes[number]
+        return int(np.prod([shape[axis] for axis in _unit_axes(carried)]))
 
     def _counts(self, step: Step, within: Sequence[int], own: set[int]) -> bool:
         """Whether a step acts on each unit at each position, rather than on what pooling left of it."""
@@ -368,7 +375,7 @@ class _Reader:
         program = self.program
         shape = program.shapes[chain.end]
         roles = (WEIGHT,) if any(role == WEIGHT for role, _ in chain.carried) else (SCALE,)
-        axes = tuple(sorted({axis for role, origin in chain.carried if role in roles for axis in origin.axes}))
+        axes = _unit_axes(chain.carried)
         sizes = [shape[axis] for axis in axes]
         units = np.arange(int(np.prod(sizes))).reshape(
             [shape[axis] if axis in axes else 1 for axis in range(len(shape))]
@@ -439,6 +446,12 @@ def labelled(found: Sequence[Layer], trainable: Sequence[str]) -> list[Layer]:
         aliases = tuple(module for module in own if module != name and module not in numbers)
         named.append(replace(layer, name=name, aliases=aliases))
     return named
+
+
+def _unit_axes(carried: Carried) -> tuple[int, ...]:
+    """Axes of a value along which its units stand: those of the weights; without any, of the scales."""
+    leading = WEIGHT if any(role == WEIGHT for role, _ in carried) else SCALE
+    return tuple(sorted({axis for role, origin in carried if role == leading for axis in origin.axes}))
 
 
 def _order(owner: np.ndarray, units: int) -> np.ndarray | None:
