@@ -102,9 +102,9 @@ ACTIVATIONS: dict[str, tuple[Callable[[Any, jax.Array], jax.Array], Callable[[An
         lambda m, x: nnx.silu(m.conv1(x)) * m.conv2(x),
     ),
     "shuffled": (lambda m, x: abs(m.conv1(x)[..., ::-1]), lambda m, x: m.conv1(x)),
-    "flattened and moved": (
+    "flattened and back": (
         lambda m, x: nnx.relu(m.conv1(x).reshape(x.shape[0], -1)).reshape(x.shape),
-        lambda m, x: m.conv1(x),
+        lambda m, x: nnx.relu(m.conv1(x)),
     ),
     "norm last": (lambda m, x: m.bn1(nnx.relu(m.conv1(x))), lambda m, x: m.bn1(nnx.relu(m.conv1(x)))),
     "read by a sum as well": (lambda m, x: (lambda h: nnx.relu(h) + m.conv2(h))(m.conv1(x)), lambda m, x: m.conv1(x)),
@@ -117,7 +117,7 @@ def test_the_activation_is_what_the_next_layer_reads(name: str) -> None:
     call, activation = ACTIVATIONS[name]
     model = Block(call)
     model.bn1.scale[...], model.bn1.bias[...] = jnp.linspace(-1, 1, 8), jnp.linspace(-2, 0.5, 8)
-    found = js.measure(model, IMAGES).units["conv1"].activation
+    found: Any = js.measure(model, IMAGES).units["conv1"].activation
     model.eval()
     expected = abs(np.asarray(activation(model, IMAGES))).max((0, 1, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -155,7 +155,7 @@ def test_attention_and_a_fused_gate() -> None:
     value = np.array(model.attention.value.kernel[...])
     value[:, 1, 2] = 0
     model.attention.value.kernel[...] = jnp.asarray(value)
-    found = js.measure(model, TOKENS)
+    found: Any = js.measure(model, TOKENS)
     assert list(np.flatnonzero(found.dead["norm"]["fused"])) == [3]
     assert list(np.flatnonzero(found.dead["activation"]["fused"])) == [3, 4]
     assert list(np.flatnonzero(found.dead["norm"]["attention/value"])) == [1 * 4 + 2]
@@ -181,7 +181,7 @@ def test_stacked_layers() -> None:
     kernel = np.array(model.layers.kernel[...])
     kernel[1, :, 2:4] = 0
     model.layers.kernel[...] = jnp.asarray(kernel)
-    found = js.measure(model, x)
+    found: Any = js.measure(model, x)
     assert list(found.units) == ["layers/0", "layers/1", "layers/2"]
     own = np.asarray(x)
     for depth in range(3):
@@ -200,11 +200,12 @@ def test_recurrence() -> None:
             self.rnn, self.head = nnx.RNN(nnx.SimpleCell(3, 4, rngs=rngs)), nnx.Linear(4, 2, rngs=rngs)
 
         def __call__(self, x: jax.Array) -> jax.Array:
-            return self.head(self.rnn(x)[:, -1])
+            states: Any = self.rnn(x)
+            return self.head(states[:, -1])
 
-    model = Model(nnx.Rngs(0))
+    model: Any = Model(nnx.Rngs(0))
     model.rnn.cell.dense_i.kernel[...] = model.rnn.cell.dense_i.kernel[...].at[:, 1].set(0)
-    found = js.measure(model, jnp.ones((2, 5, 3)))
+    found: Any = js.measure(model, jnp.ones((2, 5, 3)))
     assert list(np.flatnonzero(found.dead["norm"]["rnn/cell/dense_i"])) == [1]
 
 
@@ -224,7 +225,7 @@ def test_any_function_of_parameters() -> None:
     x = jnp.asarray(RNG.normal(size=(5, 4)), jnp.float32)
     variables = Dense().init(jax.random.key(0), x)
     variables["params"]["LayerNorm_0"]["scale"] = jnp.ones(7).at[2].set(0)
-    found = js.measure(Dense().apply, x, params=variables)
+    found: Any = js.measure(Dense().apply, x, params=variables)
     assert list(found.units) == ["params/Dense_0"]
     assert list(np.flatnonzero(found.dead["scale"]["params/Dense_0"])) == [2]
     params = {"w1": jnp.ones((4, 6)).at[:, 5].set(0), "b1": jnp.zeros(6), "w2": jnp.ones((6, 2)), "act": "relu"}

@@ -75,7 +75,7 @@ def _pairs(kernels: Mapping[str, tuple[int, ...]], scales: Mapping[str, tuple[in
             beside, _, other = scale.rpartition("/")
             number = re.search(r"\d+$", other)
             if beside == holder and number and end and number.group() == end.group() and own:
-                numbered.append((kernel, scale, own[-1] == shape[-1], len(shape) > 1 and own[-1] == shape[-2]))
+                numbered.append((kernel, scale, own[-1:] == shape[-1:], len(shape) > 1 and own[-1:] == shape[-2:-1]))
     behind = any(fits and not before for _, _, fits, before in numbered)
     elsewhere = any(not fits for _, _, fits, _ in numbered)
     if behind and not elsewhere:

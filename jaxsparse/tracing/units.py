@@ -15,6 +15,7 @@ parameters, after the holder), and goes by the names of its other modules too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -317,7 +318,7 @@ class _Reader:
     def _counts(self, step: Step, within: Sequence[int], own: set[int]) -> bool:
         """Whether a step acts on each unit at each position, rather than on what pooling left of it."""
         if step.name in MOVING or step.name == "split":
-            lengths = [np.prod(self.program.shapes[number]) for number in (within[0], step.outputs[0])]
+            lengths = [math.prod(self.program.shapes[number]) for number in (within[0], step.outputs[0])]
             return within[0] in own and lengths[0] <= lengths[1] * max(1, len(step.outputs))
         if step.name not in ELEMENTWISE:
             return False
@@ -327,7 +328,7 @@ class _Reader:
             return True
         others = [number for number in step.inputs if number not in within]
         parametrised = any(self._of(number).factors or self._of(number).terms for number in others)
-        return parametrised or (len(others) > 0 and step.name in ("max", "min"))
+        return bool(parametrised or (others and step.name in ("max", "min")))
 
     def _carried(self, step: Step, inside: Mapping[int, Carried], place: int) -> Carried:
         name, shape = step.name, self.program.shapes[step.outputs[place]]
