@@ -13,7 +13,7 @@ import pyarrow.parquet
 from flax import nnx
 
 from experiments.findings import read_rows, write_rows
-from jaxsparse import data, export, layers, models, records, selectivity
+from jaxsparse import data, export, models, records, selectivity
 from jaxsparse.config import Thresholds
 
 LOOSE = Thresholds(scale=1e-2, activation=1e-4)
@@ -43,13 +43,11 @@ COLUMNS = ("place", "status", "seconds", *NUMBERS, *LISTS)
 _opened = lru_cache(maxsize=2)(data.opened)
 
 
-def _observe(
-    graph: Any, state: Any, dataset: data.Dataset | data.Stream, only: str, activation: layers.Activation
-) -> dict[str, Any]:
-    return selectivity.observe(nnx.merge(graph, state), dataset, only, activation)
+def _observe(graph: Any, state: Any, dataset: data.Dataset | data.Stream, only: str) -> dict[str, Any]:
+    return selectivity.observe(nnx.merge(graph, state), dataset, only)
 
 
-_observe_on_device = jax.jit(_observe, static_argnames=("graph", "only", "activation"))
+_observe_on_device = jax.jit(_observe, static_argnames=("graph", "only"))
 
 
 def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
@@ -60,7 +58,7 @@ def selectivities(folder: Path) -> dict[str, list[np.ndarray]]:
         graph, state = nnx.split(export.load(folder))
         dataset = _opened(run.data, run.pixels)
         observe = _observe_on_device if dataset.description.fits else _observe
-        found = observe(graph, state, dataset, models.features_of(run.model), models.activation_of(run))
+        found = observe(graph, state, dataset, models.features_of(run.model))
         rows = [
             {"layer": name, **{column: np.asarray(getattr(layer, column)).tolist() for column in ACTIVITY}}
             for name, layer in found.items()

@@ -3,7 +3,7 @@
 import jaxsparse as js
 
 tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax training loop
-print(js.measure(model, batches))                             # any flax.nnx model: which units are dead
+print(js.measure(model, batches))                             # any model: which units are dead
 """
 
 from jaxsparse import (
@@ -27,6 +27,7 @@ from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optim
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso, ProximalGroupLasso
 from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
+from jaxsparse.sparsity import wiring_of as wiring
 from jaxsparse.train import make_train
 
 __version__ = "0.1.0"
@@ -69,4 +70,5 @@ __all__ = [
     "theory",
     "thresholding",
     "trees",
+    "wiring",
 ]

@@ -368,7 +368,7 @@ def _measure(flags: Measure, command: str) -> int:
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
     model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
     dataset = data.opened(run.data, run.pixels)
-    found = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
+    found = sparsity.observe(model, dataset, models.features_of(run.model))
     judged = sparsity.judge(found, thresholds)
     print(json.dumps(judged.counts()) if flags.json else judged)
     return 0

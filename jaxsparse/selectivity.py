@@ -21,8 +21,7 @@ from jax.tree_util import Partial
 from jaxsparse.config import Thresholds
 from jaxsparse.data import Dataset, Seen, Split, Stream, Streamed, batches_of, preprocess, seen_in
 from jaxsparse.data.passes import EVALUATION_BATCH
-from jaxsparse.layers import Activation
-from jaxsparse.sparsity import layers, outputs
+from jaxsparse.sparsity import outputs, wiring_for
 
 RELATIVE_PEAK = 1e-3
 """Share of its largest peak above which a unit counts as active on an image (section 3)."""
@@ -39,37 +38,36 @@ class Selectivity:
     """of all positions of all images, those where the activation is above 0"""
 
 
-def observe(
-    model: nnx.Module, data: Dataset | Stream, only: str = "", rectifier: Activation = jax.nn.relu
-) -> dict[str, Selectivity]:
+def observe(model: nnx.Module, data: Dataset | Stream, only: str = "") -> dict[str, Selectivity]:
     """Universality of the units of each layer below the path `only`; traceable where the data are on the device.
 
     Args:
       model: in evaluation mode; as trained, without mirrored images.
       data: on whose training images it is measured.
       only: path below which layers count; everything where empty.
-      rectifier: the model's activation function.
 
     Data on the device take one pass, which keeps the peaks: 4 bytes for each unit and training image (CIFAR and the
     1,856 units of BasicNet: 371 MB), twice, and the activations of a batch. Streamed data take two passes instead,
     one for the largest peaks and one that counts, in no more memory than the activations of a batch.
     """
     graph, state = nnx.split(model)
-    look = Partial(_looking(only, rectifier), graph, state, data)
-    order = [layer.name for layer in layers(model, only)]  # which a plain dict loses in a compiled function
+    look = Partial(_looking(only), graph, state, data)
+    order = [
+        layer.name for layer in wiring_for(model, data).hidden if layer.below(only)
+    ]  # which a plain dict loses in a compiled function
     found = _on_device(look, data.train) if isinstance(data.train, Split) else _streamed(look, data.train)
     return OrderedDict((name, found[name]) for name in order)
 
 
 @lru_cache(maxsize=64)
-def _looking(only: str, rectifier: Activation) -> Callable[..., dict[str, tuple[jax.Array, jax.Array]]]:
+def _looking(only: str) -> Callable[..., dict[str, tuple[jax.Array, jax.Array]]]:
     """Peaks and shares of the images of a batch; one function for the same settings, so that it is compiled once."""
 
     def look(
         graph: nnx.GraphDef, state: Any, data: Dataset | Stream, batch: Split
     ) -> dict[str, tuple[jax.Array, jax.Array]]:
         found = outputs(nnx.merge(graph, state, copy=True), preprocess(data, batch.images), only)
-        return {name: _peaks([rectifier(out) for out in calls]) for name, calls in found.items()}
+        return {name: _peaks(calls) for name, calls in found.items()}
 
     return look
 

@@ -53,7 +53,7 @@ def _dead(flags: Shrink, model: nnx.Module, dataset: data.Dataset | data.Stream,
     if flags.by == "scale":
         return None
     given = {} if flags.threshold is None else {flags.by: flags.threshold}
-    seen = sparsity.observe(model, dataset, models.features_of(run.model), models.activation_of(run))
+    seen = sparsity.observe(model, dataset, models.features_of(run.model))
     return sparsity.judge(seen, Thresholds(**given)).dead[flags.by]
 
 
@@ -63,7 +63,7 @@ def command(flags: Shrink) -> int:
     require_choice("borders", flags.borders, tuple(Borders))
     folder = export.folder_of(flags.run)
     described, model = records.describe(folder), export.load(folder)
-    out = flags.out or folder.with_name(folder.name + "-shrunk")
+    out = flags.out or export.beside(flags.run, "-shrunk")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
     run = records.run_of(described)
     dataset = data.opened(run.data, run.pixels)
@@ -118,6 +118,9 @@ def terminal(report: Report, before: Cost, after: Cost, error_before: float, err
 
     for name, (units, left) in report.widths.items():
         holders = [path for path in before.layers if name in (path, path.rpartition("/")[0])]
+        if not holders:  # a normalisation by itself
+            shown.add_row(name, change(units, left), "", "")
+            continue
         one, other = before.layers[holders[0]], after.layers[holders[0]]
         costs = change(one.parameters, other.parameters), change(one.macs, other.macs)
         shown.add_row(name, change(units, left), *costs)

@@ -1,10 +1,11 @@
 """Which units of a network are dead, by three criteria (Mehta et al. 2019, section 2.1; Yaguchi et al. 2018, II-B).
 
-A *unit* is an output of a dense layer or a channel of a convolution, with the normalisation behind it. It is dead
+A *unit* is a channel that a product with weights puts out, with the normalisation that scales it and the activation
+function behind it: see `jaxsparse.tracing.units`. It is dead
 
 - by *scale* where |gamma| of its normalisation is below a threshold,
-- by *activation* where its largest |activation| over the whole training set, every position of every image, does not
-  exceed a threshold, with running statistics,
+- by *activation* where its largest |activation|, the value that the next layer reads, over the whole training set,
+  every position of every image, does not exceed a threshold, with running statistics,
 - by *norm* where the L2 norm of its incoming weights is below a threshold.
 
 `observe` gives the magnitudes themselves, so that thresholds can be chosen, and changed, afterwards.
@@ -13,10 +14,12 @@ A *unit* is an output of a dense layer or a channel of a convolution, with the n
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import lru_cache, partial, reduce
+from html import escape
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +28,11 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from jaxsparse.config import Thresholds, require
-from jaxsparse.data import Dataset, Seen, Split, Stream, preprocess, seen_in
-from jaxsparse.layers import Activation
+from jaxsparse.data import Dataset, Seen, Split, Stream, examples, preprocess, seen_in
 from jaxsparse.losses import evaluate
-
-Path: TypeAlias = tuple[Any, ...]
-"""Keys on the way to a module: names and numbers."""
+from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of, wiring
+from jaxsparse.tracing.units import SCALE, SHIFT, WEIGHT
+from jaxsparse.trees import Tree, flatten
 
 CRITERIA = ("scale", "activation", "norm")
 
@@ -68,99 +70,64 @@ class Units:
         return found
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Where a layer's parameters are: the module with the kernel, the one with the scale, and the name of both."""
-
-    path: Path
-    linear: nnx.Module | None
-    norm: nnx.Module | None
-    output: Path
-    """path of the module whose output goes into the rectifier"""
-
-    @property
-    def name(self) -> str:
-        return "/".join(map(str, self.path))
+Named = TypeVar("Named")
 
 
-def _has(module: Any, name: str) -> bool:
-    return getattr(getattr(module, name, None), "ndim", 0) > 0
+class ByLayer(dict[str, Named]):
+    """A dict by name of a layer, which finds a layer by its other names too (that of its normalisation)."""
+
+    def __init__(self, entries: Any = (), aliases: Mapping[str, str] = MappingProxyType({})):
+        super().__init__(entries)
+        self.aliases = aliases
+
+    def __missing__(self, name: str) -> Named:
+        other = self.aliases.get(name, name)
+        if other not in self:
+            raise KeyError(name)
+        return self[other]
 
 
 def layers(model: nnx.Module, only: str = "") -> list[Layer]:
-    """The layers of any `flax.nnx` model, in order of their paths, below the path `only`.
+    """The layers of a model below the path `only`, as the names of its parameters tell them: without an input there is
+    no computation to read."""
+    return named.layers(nnx.state(model, nnx.Param), only)
 
-    A module that holds just one module with a kernel and just one with a scale is one layer, named after the holder;
-    elsewhere which normalisation belongs to which kernel cannot be told from the modules, and each is a layer of its
-    own.
+
+def wiring_of(model: nnx.Module | Callable[[Any, Any], Any], x: Any, params: Tree = None) -> Wiring:
+    """The layers of a model and their units, read off its computation for an input `x` (or its shapes).
+
+    Args:
+      model: a `flax.nnx` model, or a function `f(params, x)` with its `params`.
     """
-    modules = dict(nnx.iter_modules(model))
-    wanted = tuple(part for part in only.split("/") if part)
-    children: dict[Path, list[tuple[Path, Any]]] = {}
-    for path, module in modules.items():
-        if _has(module, "kernel") or _has(module, "scale"):
-            children.setdefault(path[:-1], []).append((path, module))
-    found: list[Layer] = []
-    for parent, members in children.items():
-        kernels = [member for member in members if _has(member[1], "kernel")]
-        scales = [member for member in members if _has(member[1], "scale")]
-        if len(kernels) == len(scales) == 1:
-            found.append(Layer(parent or scales[0][0], kernels[0][1], scales[0][1], scales[0][0]))
-        else:
-            found += [Layer(path, module, None, path) for path, module in kernels]
-            found += [Layer(path, None, module, path) for path, module in scales]
-    chosen = [layer for layer in found if tuple(map(str, layer.path[: len(wanted)])) == wanted]
-    return sorted(chosen, key=lambda layer: [str(part).zfill(4) for part in layer.path])
+    function, params, trainable = _function(model, params)
+    return wiring(function, params, x, trainable)
 
 
-OUTPUT = "output of this layer"
-"""Name under which a recording layer sows what it puts out."""
+def _function(model: Any, params: Tree) -> tuple[Callable[[Any, Any], Any], Tree, tuple[str, ...]]:
+    """A function, its parameters, and the names of those that are weights, biases, scales and shifts.
 
-
-@lru_cache
-def _recording(layer: type[Any]) -> type[Any]:
-    """The class of a layer that also sows what it puts out. (`nnx.capture` can have all methods do that, but changes
-    the classes of the model's layers while it runs, under the eyes of other threads.)"""
-
-    class Recording(layer):
-        def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-            out = super().__call__(*arguments, **keywords)
-            self.sow(nnx.Intermediate, OUTPUT, out)
-            return out
-
-    return Recording
-
-
-def _outputs_of(captured: Any, path: Path) -> list[jax.Array]:
-    """What a module put out, a `[n, .., units]` for each call."""
-    node = nnx.to_pure_dict(captured)
-    for part in (*path, OUTPUT):
-        require(part in node, "model", "/".join(map(str, path)), "made of layers that are called")
-        node = node[part]
-    return [leaf for leaf in jax.tree.leaves(node) if leaf.ndim >= 2]
-
-
-def outputs(model: nnx.Module, x: jax.Array, only: str = "") -> dict[str, list[jax.Array]]:
-    """What goes into each layer's activation function over a batch `x`, a `[n, .., units]` for each call: what its
-    normalisation puts out (without one, its linear map)."""
-    copy = nnx.clone(model)
-    modules, found = dict(nnx.iter_modules(copy)), layers(copy, only)
-    for path in {layer.output for layer in found}:
-        object.__setattr__(modules[path], "__class__", _recording(type(modules[path])))
-    _, captured = nnx.capture(copy, nnx.Intermediate)(x)
-    return {layer.name: _outputs_of(captured, layer.output) for layer in found}
-
-
-def activations(
-    model: nnx.Module, x: jax.Array, only: str = "", rectifier: Activation = jax.nn.relu
-) -> dict[str, jax.Array]:
-    """Largest |activation| per unit and layer over a batch `x`, with the model in evaluation mode.
-
-    The activation is `rectifier` of what the layer's normalisation (or, without one, its linear map) puts out.
+    Raises:
+      InvalidInput: for what is neither a model nor a function with its params.
     """
+    if params is None:
+        require(isinstance(model, nnx.Module), "model", type(model).__name__, MODELS)
+        function, state = function_of(model)
+        return function, state, tuple(flatten(nnx.state(model, nnx.Param)))
+    require(callable(model), "model", type(model).__name__, MODELS)
+    floating = (
+        n for n, leaf in flatten(params).items() if _is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    )
+    return model, params, tuple(floating)
 
-    found = outputs(model, x, only)
-    return {name: _largest([rectifier(out) for out in calls]) for name, calls in found.items()}
+
+def outputs(model: nnx.Module, x: Any, only: str = "") -> dict[str, list[jax.Array]]:
+    """The activations of each layer over a batch `x`, what the next layer reads: a `[n, .., units]` for each call."""
+    return wiring_of(model, x).activations(nnx.state(model), x, only)
+
+
+def activations(model: nnx.Module, x: Any, only: str = "") -> dict[str, jax.Array]:
+    """Largest |activation| per unit and layer over a batch `x`, with the model in evaluation mode."""
+    return {name: _largest(calls) for name, calls in outputs(model, x, only).items() if calls}
 
 
 def _largest(calls: list[jax.Array]) -> jax.Array:
@@ -178,61 +145,93 @@ def _nonzero(calls: list[jax.Array], real: jax.Array) -> jax.Array:
     return jnp.stack([counted(activation) for activation in calls]).mean(0)
 
 
-def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -> dict[str, Units]:
-    """Magnitudes of each layer's units, given the largest activations (empty: not looked at); in order of the layers,
+def magnitudes(found: Sequence[Layer], params: Tree, largest: Mapping[str, jax.Array]) -> dict[str, Units]:
+    """Magnitudes of the units of layers, given the largest activations (empty: not looked at); in order of the layers,
     which a plain dict loses on its way through a compiled function."""
+    arrays = flatten(params)
 
-    def of(layer: Layer) -> Units:
-        norm: Any = layer.norm
-        linear: Any = layer.linear
-        kernel = None if linear is None else linear.kernel[...]
-        return Units(
-            gamma=None if norm is None else norm.scale[...],
-            beta=None if norm is None or not _has(norm, "bias") else norm.bias[...],
-            activation=largest.get(layer.name),
-            norm=None if kernel is None else jnp.sqrt((kernel**2).sum(tuple(range(kernel.ndim - 1)))),
-        )
+    def most(layer: Layer, role: str) -> jax.Array | None:
+        """Of several, that of the largest magnitude."""
+        each = [part.of_units(arrays[part.name], layer.size) for part in layer.of_role(role)]
+        return reduce(lambda a, b: jnp.where(abs(b) > abs(a), b, a), each) if each else None
 
-    return OrderedDict((layer.name, of(layer)) for layer in layers(model, only))
+    def norm(layer: Layer) -> jax.Array | None:
+        each = [part.norm(arrays[part.name], layer.size) for part in layer.of_role(WEIGHT)]
+        return None if not each else each[0] if len(each) == 1 else jnp.sqrt(sum(one**2 for one in each))
+
+    return OrderedDict(
+        (layer.name, Units(most(layer, SCALE), most(layer, SHIFT), largest.get(layer.name), norm(layer)))
+        for layer in found
+    )
 
 
-def silence(model: nnx.Module, dead: Mapping[str, jax.Array]) -> nnx.Module:
-    """A copy of the model whose dead units put out exactly zero: their gamma and beta (without a normalisation, their
-    incoming weights and bias) are zero."""
-    copy = nnx.clone(model)
-    for layer in layers(copy):
-        if layer.name not in dead:
-            continue
-        module: Any = layer.norm if layer.norm is not None else layer.linear
-        for name in ("scale", "kernel", "bias"):
-            if _has(module, name):
-                variable = getattr(module, name)
-                variable[...] = jnp.where(dead[layer.name], 0.0, variable[...])
-    return copy
+def units(model: nnx.Module, largest: Mapping[str, jax.Array], only: str = "") -> dict[str, Units]:
+    """Magnitudes of the units of the layers that names tell, given the largest activations (empty: not looked at)."""
+    return magnitudes(layers(model, only), nnx.state(model, nnx.Param), largest)
+
+
+def zeroed(tree: Tree, parts: Mapping[str, Any]) -> Tree:
+    """A tree of parameters with zeros at these places, booleans by name."""
+    leaves = [
+        jnp.where(parts[name], jnp.zeros((), leaf.dtype), leaf) if name in parts else leaf
+        for name, leaf in flatten(tree).items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
+def places(parts: Iterable[Part], dead: Any) -> dict[str, Any]:
+    """Booleans by name of a parameter: the elements of the dead units `[units]`."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        chosen = part.where(dead)
+        found[part.name] = found[part.name] | chosen if part.name in found else chosen
+    return found
+
+
+def silence(model: nnx.Module, dead: Mapping[str, jax.Array], found: Sequence[Layer] | None = None) -> nnx.Module:
+    """A copy of the model whose dead units put out exactly what their activation function makes of zero: their gamma
+    and beta (without a normalisation, their incoming weights and bias) are zero.
+
+    Args:
+      found: the layers; those that names tell where not given.
+    """
+    found = layers(model) if found is None else found
+    names, parts = names_of(found), dict[str, Any]()
+    for layer in found:
+        for name in dead:
+            if names.get(name) == layer.name:
+                for parameter, chosen in places(layer.silenced, dead[name]).items():
+                    parts[parameter] = parts.get(parameter, False) | chosen
+    graph, state = nnx.split(model)
+    return nnx.merge(graph, zeroed(state, parts), copy=True)
 
 
 @lru_cache(maxsize=64)
-def _looking(only: str, rectifier: Activation) -> Callable[..., Seen]:
+def _looking(only: str) -> Callable[..., Seen]:
     """One function for the same settings, so that it is compiled once."""
 
     def look(graph: nnx.GraphDef, state: Any, data: Dataset | Stream, batch: Split, real: jax.Array) -> Seen:
         found = outputs(nnx.merge(graph, state, copy=True), preprocess(data, batch.images), only)
-        activated = {name: [rectifier(out) for out in calls] for name, calls in found.items()}
         return Seen(
-            sums={name: _nonzero(calls, real) for name, calls in activated.items()},
-            largest={name: _largest(calls) for name, calls in activated.items()},
+            sums={name: _nonzero(calls, real) for name, calls in found.items()},
+            largest={name: _largest(calls) for name, calls in found.items()},
         )
 
     return look
 
 
-def observe(
-    model: nnx.Module, data: Dataset | Stream, only: str = "", rectifier: Activation = jax.nn.relu
-) -> dict[str, Units]:
-    """Magnitudes of each layer's units, activations (by the model's `rectifier`) taken over the whole training set in
-    one pass; traceable where that is on the device."""
-    seen = seen_in(data.train, Partial(_looking(only, rectifier), *nnx.split(model), data))
-    found = units(model, seen.largest, only).items()
+def wiring_for(model: nnx.Module, data: Dataset | Stream) -> Wiring:
+    """The layers of a model, for the images of a data set."""
+    x = jax.eval_shape(lambda: preprocess(data, examples(data.train, 1)))
+    return wiring_of(model, x)
+
+
+def observe(model: nnx.Module, data: Dataset | Stream, only: str = "") -> dict[str, Units]:
+    """Magnitudes of each layer's units, activations taken over the whole training set in one pass; traceable where that
+    is on the device."""
+    seen = seen_in(data.train, Partial(_looking(only), *nnx.split(model), data))
+    chosen = [layer for layer in wiring_for(model, data).hidden if layer.below(only)]
+    found = magnitudes(chosen, nnx.state(model, nnx.Param), seen.largest).items()
     return OrderedDict((name, replace(layer, rate=seen.sums[name] / len(data.train))) for name, layer in found)
 
 
@@ -247,33 +246,35 @@ class Observation:
     test_error_top5_silenced: jax.Array
 
 
-def observation(
-    thresholds: Thresholds, only: str, rectifier: Activation = jax.nn.relu
-) -> Callable[[nnx.Module, Dataset | Stream], Observation]:
-    """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units;
-    `rectifier` is the model's activation function."""
+def observation(thresholds: Thresholds, only: str) -> Callable[[nnx.Module, Dataset | Stream], Observation]:
+    """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units."""
 
     def measure(model: nnx.Module, data: Dataset | Stream) -> Observation:
-        seen = observe(model, data, only, rectifier)
+        seen = observe(model, data, only)
         dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
         chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
-        _, error, error_top5 = evaluate(silence(model, chosen), data, data.test)
+        _, error, error_top5 = evaluate(silence(model, chosen, wiring_for(model, data).layers), data, data.test)
         return Observation(seen, error, error_top5)
 
     return measure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sparsity:
-    """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`."""
+    """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`. Prints as a table."""
 
     units: dict[str, Units]
-    dead: dict[str, dict[str, np.ndarray]]
+    dead: Mapping[str, dict[str, np.ndarray]]
 
     def percent(self, criterion: str) -> float:
-        """Percent of all units that are dead by a criterion; nan where no layer has what it looks at."""
+        """Percent of all units that are dead by a criterion (`"scale"`, `"activation"`, `"norm"`); nan where no layer
+        has what it looks at."""
         found = self.dead[criterion]
         return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
+
+    def alive(self, criterion: str) -> dict[str, np.ndarray]:
+        """Booleans `[units]` by layer: the units that are not dead by a criterion."""
+        return {name: ~mask for name, mask in self.dead[criterion].items()}
 
     def counts(self) -> dict[str, dict[str, int | None]]:
         """Units of each layer, and how many are dead by each criterion (none where it lacks what that looks at)."""
@@ -287,60 +288,113 @@ class Sparsity:
             for name, layer in self.units.items()
         }
 
+    def _rows(self) -> list[list[str]]:
+        rows = [["layer", "units", *CRITERIA]]
+        for name, counts in self.counts().items():
+            rows.append([name, *("-" if count is None else str(count) for count in counts.values())])
+        return [*rows, ["dead", "", *(f"{self.percent(criterion):.1f} %" for criterion in CRITERIA)]]
+
     def __str__(self) -> str:
-        width = max((len(name) for name in self.units), default=5)
-        lines = [f"{'layer':{width}}  units" + "".join(f"  {criterion:>10}" for criterion in CRITERIA)]
-        for name in self.units:
-            found = {criterion: self.dead[criterion].get(name) for criterion in CRITERIA}
-            cells = ["-" if mask is None else f"{int(mask.sum())}" for mask in found.values()]
-            lines.append(f"{name:{width}}  {len(self.units[name]):5}" + "".join(f"  {cell:>10}" for cell in cells))
-        total = [f"{self.percent(criterion):.1f} %" for criterion in CRITERIA]
-        return "\n".join([*lines, f"{'dead':{width}}       " + "".join(f"  {cell:>10}" for cell in total)])
+        width = max(map(len, self.units), default=5)
+        return "\n".join(
+            f"{name:{width}}  {units:>5}" + "".join(f"  {cell:>10}" for cell in cells)
+            for name, units, *cells in self._rows()
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same table, for notebooks."""
+        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self._rows())
+        return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
 def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
     """Which of the observed units are dead."""
+    aliases = seen.aliases if isinstance(seen, ByLayer) else {}
     found = {name: layer.dead(thresholds) for name, layer in seen.items()}
     dead = {
-        criterion: {name: np.asarray(masks[criterion]) for name, masks in found.items() if criterion in masks}
+        criterion: ByLayer(
+            {name: np.asarray(masks[criterion]) for name, masks in found.items() if criterion in masks}, aliases
+        )
         for criterion in CRITERIA
     }
-    return Sparsity(dict(seen), dead)
+    return Sparsity(ByLayer(seen, aliases), dead)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _peaks(
+    function: Callable[[Any, Any], Any], trainable: tuple[str, ...], only: str, params: Tree, x: Any
+) -> dict[str, jax.Array]:
+    """Compiled once for the same function (the same structure of a model) and shapes."""
+    found = wiring(function, params, x, trainable).activations(params, x, only)
+    return {name: _largest(calls) for name, calls in found.items() if calls}
+
+
+@dataclass(frozen=True, eq=False)
+class _Filled:
+    """A function of the arrays of its two arguments, the rest of which stays as it is."""
+
+    function: Callable[[Any, Any], Any]
+    params: Callable[[Any], Any]
+    x: Callable[[Any], Any]
+
+    def __call__(self, arrays: Any, inputs: Any) -> Any:
+        return self.function(self.params(list(arrays.values())), self.x(inputs))
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
 def measure(
-    model: nnx.Module,
-    batches: Iterable[Any] | jax.Array | np.ndarray,
+    model: nnx.Module | Callable[[Any, Any], Any],
+    batches: Any,
     *,
+    params: Tree = None,
     thresholds: Thresholds | None = None,
     only: str = "",
-    rectifier: Activation = jax.nn.relu,
 ) -> Sparsity:
-    """Which units of any `flax.nnx` model are dead, per layer and by each criterion.
+    """Which units of any model are dead, per layer and by each criterion.
+
+    Layers, their units and their activations are read off the computation; the output layer is not counted.
+
+        js.measure(model, batches)                                        # flax.nnx
+        js.measure(module.apply, batches, params=variables)               # flax.linen
+        js.measure(lambda p, x: net.apply(p, None, x), batches, params=params)   # haiku, or any function
 
     Args:
-      model: called with one batch; it is put into evaluation mode (a copy: the given one is left as it is).
-      batches: inputs with a leading batch axis, each as the model takes it (or one array, as a single batch); the
-        whole training set, for the activation criterion to mean what the paper means.
+      model: a `flax.nnx` model, called with one batch; it is put into evaluation mode (a copy: the given one is left as
+        it is). Or a function `f(params, x)`.
+      batches: inputs with a leading batch axis, each as the model takes it (one array or one dict is a single batch);
+        the whole training set, for the activation criterion to mean what the paper means.
+      params: of the function; any tree of arrays.
       thresholds: of the three criteria; the paper's where not given.
-      only: path below which layers count (`"convolutions"`); everything where empty, the output layer too.
-      rectifier: the model's activation function, applied to what each layer puts out.
+      only: path below which layers count (`"convolutions"`); everything where empty.
 
     Raises:
-      InvalidInput: where there is no layer below `only`, or no batch.
+      InvalidInput: for what is neither a model nor a function with its params, where there is no layer below `only`, or
+        no batch.
     """
-    model = nnx.clone(model)
-    model.eval()
-    require(bool(layers(model, only)), "only", only, "the path of a module that holds layers")
-    graph, state = nnx.split(model)
-
-    @jax.jit
-    def largest_of(state: Any, x: jax.Array) -> dict[str, jax.Array]:
-        return activations(nnx.merge(graph, state, copy=True), x, only, rectifier)
-
+    function, params, trainable = _function(model, params)
     largest: dict[str, Any] = {}
-    for batch in [batches] if hasattr(batches, "shape") else batches:
-        found = largest_of(state, jnp.asarray(batch))
-        largest = {name: jnp.maximum(value, largest.get(name, value)) for name, value in found.items()}
-    require(bool(largest), "batches", "none", "at least one batch")
-    return judge(units(model, largest, only), thresholds or Thresholds())
+    found: tuple[Layer, ...] = ()
+    seen_any = False
+    for x in [batches] if _is_array(batches) or isinstance(batches, Mapping) else batches:
+        seen_any = True
+        own, given, x = function, params, jax.tree.map(lambda leaf: jnp.asarray(leaf) if _is_array(leaf) else leaf, x)
+        if not all(map(_is_array, jax.tree.leaves((params, x)))):
+            (_, restored), (inputs, rebuilt) = arrays_of(params), arrays_of(x)
+            own, x = _Filled(function, restored, rebuilt), inputs
+            given = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
+        found = tuple(layer for layer in wiring(own, given, x, trainable).hidden if layer.below(only))
+        peaks = _peaks(own, trainable, only, given, x)
+        largest = {name: jnp.maximum(value, largest.get(name, value)) for name, value in peaks.items()}
+    require(seen_any, "batches", "none", "at least one batch")
+    require(bool(found) or not only, "only", only, "the path of a module that holds layers")
+    arrays = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
+    seen = ByLayer(magnitudes(found, arrays, largest), names_of(found))
+    return judge(seen, thresholds or Thresholds())
+
+
+MODELS = "a flax.nnx.Module, or a function f(params, x) with params=.. (linen, haiku, equinox: their own apply)"

@@ -10,6 +10,9 @@ The *name* of a leaf is its path joined by slashes (`hidden/0/linear/kernel`); i
 | scale  | gamma of a normalisation layer                               | `[channels]`                             |
 | shift  | beta of a normalisation layer (the `bias` beside a `scale`)  | `[channels]`                             |
 | other  | anything else                                                | any                                      |
+
+They go by the names that flax gives them, and by those of haiku (`w`, `b`, `offset`) and equinox (`weight`, outputs
+first; a scale where it has a single axis).
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy
+
+from jaxsparse.config import InvalidInput
 
 from jaxsparse.config import require
 
@@ -59,17 +65,22 @@ def flatten(params: Tree) -> dict[str, jax.Array]:
 
 def kinds(params: Tree) -> Tree:
     """The same tree with the `Kind` of each leaf in its place."""
-    names = {_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {_path(path): jax.numpy.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+    def is_scale(path: tuple[str, ...]) -> bool:
+        """flax's and haiku's `scale`, or equinox's and PyTorch's `weight` of one axis."""
+        return path in shapes and (path[-1] == "scale" or (path[-1] == "weight" and len(shapes[path]) < 2))
 
     def kind(entries: tuple[Any, ...], _: Any) -> Kind:
         path = _path(entries)
         last = path[-1] if path else ""
-        if last == "kernel":
-            return Kind.KERNEL
-        if last == "scale":
+        if is_scale(path):
             return Kind.SCALE
-        if last == "bias":
-            return Kind.SHIFT if (*path[:-1], "scale") in names else Kind.BIAS
+        if last in ("kernel", "w", "weight"):
+            return Kind.KERNEL
+        if last in ("bias", "b", "offset"):
+            beside = any(is_scale((*path[:-1], name)) for name in ("scale", "weight"))
+            return Kind.SHIFT if beside or last == "offset" else Kind.BIAS
         return Kind.OTHER
 
     return jax.tree_util.tree_map_with_path(kind, params)
@@ -79,10 +90,19 @@ def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
     """Mask function: true for leaves of the given kinds, e.g. `mask=of_kind("kernel", "scale")`.
 
     Raises:
-      ValueError: for a name that is not a kind.
+      ValueError: for a name that is not a kind; when the mask is made, for a tree whose names say no kind at all.
     """
     chosen = frozenset(Kind(kind) for kind in wanted)
-    return lambda params: jax.tree.map(lambda kind: kind in chosen, kinds(params))
+
+    def mask(params: Tree) -> Tree:
+        found = kinds(params)
+        known = jax.tree.leaves(found)
+        if known and set(known) == {Kind.OTHER} and chosen != {Kind.OTHER}:
+            names = " ".join(list(flatten(params))[:3])
+            raise InvalidInput(f"params must have names that say what they are (kernel, bias, scale ..), got {names}")
+        return jax.tree.map(lambda kind: kind in chosen, found)
+
+    return mask
 
 
 EVERYTHING = "all"
@@ -109,8 +129,18 @@ kernels = of_kind(Kind.KERNEL)
 
 
 def convolutions(params: Tree) -> Tree:
-    """Mask function: true for the kernels `[height, width, inputs, outputs]` of convolutions."""
-    return jax.tree.map(lambda kind, leaf: kind == Kind.KERNEL and leaf.ndim > 2, kinds(params), params)
+    """Mask function: true for the kernels `[height, width, inputs, outputs]` of convolutions.
+
+    Those of attention have more than two axes too: a bias beside them has two, or they are beside such.
+    """
+    shapes = {_path(path): jax.numpy.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    several = {path[:-2] for path, shape in shapes.items() if path[-1] == "bias" and len(shape) > 1}
+    several |= {path[:-2] for path in shapes if path[-2:-1] == ("query",) and (*path[:-2], "key", path[-1]) in shapes}
+
+    def of(entries: tuple[Any, ...], kind: Kind, leaf: Any) -> bool:
+        return kind == Kind.KERNEL and leaf.ndim > 2 and _path(entries)[:-2] not in several
+
+    return jax.tree_util.tree_map_with_path(of, kinds(params), params)
 
 
 def size(tree: Tree) -> int:

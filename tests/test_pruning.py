@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxsparse as js
-from jaxsparse import models, pruning, sparsity, trees
+from jaxsparse import models, pruning, trees
 from jaxsparse.config import InvalidInput, Thresholds
 from jaxsparse.pruning.layers import layers
 from jaxsparse.pruning.masks import masks_of
@@ -228,16 +228,23 @@ def test_properties(seed: int, levels: int, low: float, high: float, name: str) 
     assert pruned["c/bias"] == 0
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_layers_are_those_of_the_measure(name: str) -> None:
-    """From parameters alone, the same names as from modules."""
+@pytest.mark.parametrize("name", ["mlp", "basicnet", "vgg-16", "resnet-50", "wrn-16-8", "alexnet"])
+def test_layers_are_those_of_the_computation(name: str) -> None:
+    """From parameters alone, the same layers that count, of the same parameters, as from what the network computes."""
+    shape = (8, 8, 1)
     model = nnx.eval_shape(
-        lambda: models.build(name, shape=(8, 8, 1), classes=3, widths=models.widths_of(name, 0.1), rngs=nnx.Rngs(0))
+        lambda: models.build(name, shape=shape, classes=3, widths=models.widths_of(name, 0.1), rngs=nnx.Rngs(0))
     )
     params = nnx.as_pure(nnx.state(model, nnx.Param))
-    found = layers(params)
-    assert sorted(layer.name for layer in found) == sorted(layer.name for layer in sparsity.layers(model))
-    assert sorted(name for layer in found for name in layer.parameters) == sorted(trees.flatten(params))
+    only = models.features_of(name)
+    read = [
+        layer for layer in js.wiring(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).layers if layer.below(only)
+    ]
+    found = [layer for layer in layers(params) if layer.below(only)]
+    assert [layer.name for layer in found] == [layer.name for layer in read]
+    for one, other in zip(found, read, strict=True):
+        assert {(part.name, part.axis) for part in one.parts} == {(part.name, part.axis) for part in other.parts}
+    assert sorted(part.name for layer in layers(params) for part in layer.parts) == sorted(trees.flatten(params))
 
 
 def test_dead_units_and_back() -> None:

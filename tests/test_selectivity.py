@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxsparse import data, models, selectivity, sparsity
 from jaxsparse.data import Dataset, Split
+from jaxsparse.layers import Rectifier
 
 
 def small(count: int, seed: int = 0) -> Dataset:
@@ -17,9 +18,10 @@ def small(count: int, seed: int = 0) -> Dataset:
     return Dataset(split, split, jnp.full(1, 8.0), jnp.full(1, 5.0), data.describe("digits"))
 
 
-def network(seed: int = 0) -> nnx.Module:
+def network(seed: int = 0, slope: float = 0.0) -> nnx.Module:
     """With a dead unit, a unit that is always active, and others in between."""
-    model = models.build("basicnet", shape=(8, 8, 1), classes=10, widths=(3, 4, 2), rngs=nnx.Rngs(seed))
+    options = {"activation": Rectifier(slope), "rngs": nnx.Rngs(seed)}
+    model = models.build("basicnet", shape=(8, 8, 1), classes=10, widths=(3, 4, 2), **options)
     model.eval()
     for block in model.convolutions:
         block.norm.bias[...] = jnp.linspace(-2.0, 1.0, block.norm.bias.shape[0])
@@ -35,7 +37,7 @@ def test_against_loops(count: int) -> None:
     seen = jax.jit(lambda dataset: selectivity.observe(model, dataset, "convolutions"))(dataset)
     x = data.preprocess(dataset, dataset.train.images)
     for name, (out,) in sparsity.outputs(model, x, "convolutions").items():
-        activation = np.maximum(np.asarray(out, np.float64), 0)
+        activation = np.asarray(out, np.float64)
         for unit in range(activation.shape[-1]):
             peaks = [activation[image, ..., unit].max() for image in range(count)]
             active = sum(peak > 1e-3 * max(peaks) for peak in peaks) if max(peaks) > 1e-12 else 0
@@ -52,18 +54,23 @@ def test_what_dead_and_constant_units_have() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5])
-def test_the_rectifier_is_that_of_the_model(slope: float) -> None:
-    """Universality by loops, with a leaky rectifier and with none of its leak: they differ, so neither is ignored."""
-    dataset, model = small(50), network()
-    seen = selectivity.observe(model, dataset, "convolutions", lambda x: nnx.leaky_relu(x, slope))
-    plain = selectivity.observe(model, dataset, "convolutions")
+def test_the_activation_is_that_of_the_model(slope: float) -> None:
+    """Universality by loops over what the first block's own layers give, with a leaky rectifier and without its leak."""
+    dataset, model = small(50), network(slope=slope)
     x = data.preprocess(dataset, dataset.train.images)
-    differing = 0
-    for name, (out,) in sparsity.outputs(model, x, "convolutions").items():
-        before = np.asarray(out, np.float64)
-        peaks = np.abs(np.where(before > 0, before, slope * before)).max((1, 2))
+    block = model.convolutions[0]
+    before = np.asarray(block.norm(block.linear(x)), np.float64)
+    seen = selectivity.observe(model, dataset, "convolutions")["convolutions/0"].universality
+    found = {}
+    for leak in (slope, 0.0):
+        peaks = np.abs(np.where(before > 0, before, leak * before)).max((1, 2))
         largest = peaks.max(0)
-        wanted = 100 * np.where(largest > 1e-12, (peaks > 1e-3 * largest).mean(0), 0)
-        np.testing.assert_allclose(seen[name].universality, wanted, atol=0.1)
-        differing += int(np.sum(np.abs(wanted - np.asarray(plain[name].universality)) > 1))
-    assert (differing > 0) == (slope > 0)
+        found[leak] = 100 * np.where(largest > 1e-12, (peaks > 1e-3 * largest).mean(0), 0)
+    np.testing.assert_allclose(seen, found[slope], atol=0.1)
+    assert bool(np.any(np.abs(found[slope] - found[0.0]) > 1)) == (slope > 0)
+
+
+def test_leaky_units_are_active_where_they_are_negative() -> None:
+    """What is measured is the network's own activation."""
+    leaky = selectivity.observe(network(slope=0.5), small(50), "convolutions")
+    assert leaky["convolutions/0"].universality[0] == 100  # puts out -0.5 everywhere

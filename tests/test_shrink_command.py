@@ -113,3 +113,18 @@ def test_figure_is_the_same_twice() -> None:
     assert figures.svg(widths.bars(found)) == figures.svg(widths.bars(found))
     bars = [bar.get_width() for bar in widths.bars(found).axes[0].patches]
     assert bars == [300, 20, 10, 151, 0, 10]
+
+
+def test_a_run_goes_on_working(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the commands make of a run stands beside it, not among its own cells; an older version's does no harm."""
+    whole = tmp_path / "mine"
+    cell = run(whole / "cells", "mlp")
+    before = js.load(whole)(jnp.ones((1, 8, 8, 1)))
+    assert main(["shrink", str(whole)]) == 0
+    assert main(["prune", str(whole), "--epochs", "0", "--sparsity", "0.3"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "mine-shrunk", "mine-pruned"}
+    (tmp_path / "mine-shrunk").rename(cell.with_name(cell.name + "-shrunk"))
+    assert main(["measure", str(whole)]) == 0
+    np.testing.assert_array_equal(js.load(whole)(jnp.ones((1, 8, 8, 1))), before)
+    assert main(["shrink", str(whole), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["widths"]["hidden/0"] == [6, 4]

@@ -100,23 +100,28 @@ def test_somebody_elses_model() -> None:
     assert list(np.flatnonzero(found.dead["scale"]["bn1"])) == [1]
     assert list(np.flatnonzero(found.dead["activation"]["bn2"])) == [0]
     assert list(np.flatnonzero(found.dead["norm"]["conv2"])) == [3]
-    assert set(found.units) == {"bn1", "bn2", "conv1", "conv2", "fc"}
-    assert "bn1" in str(found)
+    assert set(found.units) == {"conv1", "conv2"}  # each with its normalisation; the output layer is not counted
+    assert found.units["bn1"] is found.units["conv1"]
+    assert found.percent("scale") == 100 / 9
+    assert "conv1" in str(found)
+    assert "conv1" in repr(found)
+    assert "<td>conv1</td>" in found._repr_html_()
+    assert found.counts()["conv1"] == {"units": 4, "scale": 1, "activation": 0, "norm": 0}
+    np.testing.assert_array_equal(found.alive("scale")["conv1"], [True, False, True, True])
 
 
-def test_other_rectifiers_and_no_normalisation() -> None:
+def test_the_models_own_activation_and_no_normalisation() -> None:
+    """What the next layer reads, whatever the activation function: a unit that ReLU would kill is alive here."""
     model = WithoutNorm(nnx.Rngs(0))
     model.first.bias[...] = jnp.array([-1e3, 0.0, 0.0, 0.0])
     x = jax.random.normal(jax.random.key(0), (64, 6))
-    relu = js.measure(model, [x])
-    assert list(np.flatnonzero(relu.dead["activation"]["first"])) == [0]
-    assert relu.dead["scale"] == {}
-    np.testing.assert_array_equal(js.measure(model, x).dead["activation"]["first"], relu.dead["activation"]["first"])
-    assert np.isnan(relu.percent("scale"))
-    leaky = js.measure(model, [x], rectifier=lambda y: nnx.leaky_relu(y, 0.1))
-    assert not leaky.dead["activation"]["first"].any()
+    found = js.measure(model, [x])
+    assert found.dead["scale"] == {}
+    assert np.isnan(found.percent("scale"))
+    assert not found.dead["activation"]["first"].any()
     expected = abs(np.asarray(nnx.leaky_relu(model.first(x), 0.1))).max(0)
-    np.testing.assert_allclose(leaky.units["first"].activation, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.units["first"].activation, expected, rtol=1e-6)
+    np.testing.assert_allclose(js.measure(model, x).units["first"].activation, expected, rtol=1e-6)
 
 
 def test_layers_keep_their_order() -> None:
@@ -133,7 +138,7 @@ def test_training_measures_with_the_networks_own_activation() -> None:
     model: Any = network(run, jax.random.key(0))
     model.hidden[0].norm.bias[...] = jnp.array([-1e3, 0.0, 0.0, 0.0])
     model.eval()
-    seen = sparsity.observation(Thresholds(), "hidden", models.activation_of(run))(model, dataset).units["hidden/0"]
+    seen = sparsity.observation(Thresholds(), "hidden")(model, dataset).units["hidden/0"]
     images = data.preprocess(dataset, dataset.train.images).reshape(-1, 64)
     expected = abs(np.asarray(model.hidden[0](images))).max(0)
     np.testing.assert_allclose(seen.activation, expected, rtol=1e-5)
@@ -183,16 +188,23 @@ def test_bad_input() -> None:
         js.measure(WithoutNorm(nnx.Rngs(0)), [])
 
 
-def test_a_layer_that_is_not_called_is_named() -> None:
+def test_kernels_that_no_layer_calls() -> None:
+    """Units are read off the computation: of a kernel multiplied by hand too, and none of a head that is not called."""
+
     class Model(nnx.Module):
         def __init__(self, rngs: nnx.Rngs):
             self.first = nnx.Linear(3, 4, rngs=rngs)
+            self.aside = nnx.Linear(4, 2, rngs=rngs)
+            self.last = nnx.Linear(4, 2, rngs=rngs)
 
         def __call__(self, x: jax.Array) -> jax.Array:
-            return x @ self.first.kernel[...]
+            return self.last(abs(x @ self.first.kernel[...]))
 
-    with pytest.raises(InvalidInput, match=r"^model must be made of layers that are called, got 'first'"):
-        js.measure(Model(nnx.Rngs(0)), jnp.ones((2, 3)))
+    model, x = Model(nnx.Rngs(0)), jnp.ones((2, 3))
+    found = js.measure(model, x)
+    assert set(found.units) == {"first"}
+    expected = abs(np.asarray(x @ model.first.kernel[...])).max(0)
+    np.testing.assert_allclose(found.units["first"].activation, expected, rtol=1e-6)
 
 
 def test_layers_may_inherit_their_call_and_be_called_twice() -> None:

@@ -77,8 +77,9 @@ def _dead(kernel: np.ndarray) -> np.ndarray:
 def _shrunk(model: Any, zeroed: Mapping[str, np.ndarray], dataset: data.Dataset) -> int:
     """Parameters that are left when `js.shrink` takes out the units that weigh nothing."""
     merged = _with(model, zeroed)
-    units: dict[str, Any] = {layer.name: layer.linear for layer in sparsity.layers(merged)}
-    dead = {name: _dead(np.asarray(linear.kernel[...])) for name, linear in units.items() if linear is not None}
+    params = flatten(nnx.state(merged, nnx.Param))
+    kernels = {layer.name: layer.of_role("weight") for layer in sparsity.layers(merged)}
+    dead = {name: _dead(np.asarray(params[parts[0].name])) for name, parts in kernels.items() if parts}
     smaller, _ = js.shrink(merged, data.preprocess(dataset, dataset.test.images[:8]), dead)
     return js.trees.size(nnx.state(smaller, nnx.Param))
 

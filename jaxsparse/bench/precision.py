@@ -29,8 +29,8 @@ HYPER = Hyper(1e-3, 1e-3, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})
 def _trainer(run: Run) -> Callable[[int, int], tuple[np.ndarray, float]]:
     """Trains from one seed's weights in another seed's order, and tells which units are dead by scale then `[units]`,
     and the test error in percent."""
-    only, rectifier = models.features_of(run.model), models.activation_of(run)
-    training = make_train(run, sparsity.observation(run.thresholds, only, rectifier))
+    only = models.features_of(run.model)
+    training = make_train(run, sparsity.observation(run.thresholds, only))
     dataset = data.load(run.data, run.pixels)
     start, init = jax.jit(training.start), jax.jit(training.init)
     advance, measured = jax.jit(training.advance, donate_argnums=3), jax.jit(training.measured)

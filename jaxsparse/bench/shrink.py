@@ -7,10 +7,8 @@ networks are timed in turn, a few calls at a time.
 from __future__ import annotations
 
 import statistics
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -18,6 +16,7 @@ from jaxsparse import data, models, sparsity
 from jaxsparse.bench import arguments
 from jaxsparse.config import require
 from jaxsparse.data import noise
+from jaxsparse.shrinking import masked
 from jaxsparse.shrinking import shrink as shrunk
 from jaxsparse.shrinking.costs import cost, stopwatch
 
@@ -27,13 +26,11 @@ CALLS = 5
 
 def _half_dead(model: nnx.Module, only: str, rng: np.random.Generator) -> nnx.Module:
     """The model with every second unit, at random, of the layers below `only` dead."""
-    for layer in sparsity.layers(model, only):
-        norm: Any = layer.norm
-        scale, bias = np.array(norm.scale[...]), np.array(norm.bias[...])
-        chosen = rng.permutation(len(scale))[: len(scale) // 2]
-        scale[chosen], bias[chosen] = 0.0, -1.0
-        norm.scale[...], norm.bias[...] = jnp.asarray(scale), jnp.asarray(bias)
-    return model
+    layers = sparsity.layers(model, only)
+    dead = {
+        layer.name: np.isin(np.arange(layer.size), rng.permutation(layer.size)[: layer.size // 2]) for layer in layers
+    }
+    return masked(model, dead, {name: np.full(len(mask), -1.0) for name, mask in dead.items()})
 
 
 def shrink(model: str, width: float, image: str, batch: int, rounds: int = 7) -> dict[str, object]:

@@ -13,12 +13,15 @@ A network goes with its `Card`, which says what it is and how to feed it:
 | `onnx`        | the network as an ONNX graph, the card in the metadata         | ONNX Runtime and others            |
 | `stablehlo`   | the network as a program for CPU, GPU and TPU; the card beside | `jax.export.deserialize`           |
 
+Any `flax.nnx` model of your own goes as `js.save("mine.safetensors", model)` and comes back, of whatever sizes, as
+`js.load("mine.safetensors", like=model)`.
+
 The last two take any number of images `[n, height, width, channels]`, normalised as the card says, and give logits.
 """
 
 from jaxsparse.export.card import Card
-from jaxsparse.export.loading import folder_of, load, read
+from jaxsparse.export.loading import beside, folder_of, load, read
 from jaxsparse.export.pytorch import from_torch
 from jaxsparse.export.saving import FORMATS, save
 
-__all__ = ["FORMATS", "Card", "folder_of", "from_torch", "load", "read", "save"]
+__all__ = ["FORMATS", "Card", "beside", "folder_of", "from_torch", "load", "read", "save"]

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from flax import nnx
 from safetensors import SafetensorError, safe_open
 
 from jaxsparse import models, records
 from jaxsparse.config import InvalidInput, require
 from jaxsparse.export.card import Card
+from jaxsparse.shrinking import replace_arrays
+from jaxsparse.trees import flatten
 
 
 def folder_of(folder: str | Path) -> Path:
     """The folder of a run: the given one, or that of the only run that a training has made in it."""
     cells = sorted(path.parent for path in Path(folder).glob("cells/*/run.json"))
+    if len(cells) > 1:  # older versions put what they made of a run beside it
+        cells = [cell for cell in cells if not records.describe(cell).keys() & {"shrunk", "pruned"}]
     return cells[0] if len(cells) == 1 else Path(folder)
 
 
-def load(path: str | Path) -> models.Network:
+def beside(run: str | Path, ending: str) -> Path:
+    """Where a command puts what it makes of a run: beside the folder that it was given, never inside, where it would
+    pass for one of the training's own."""
+    whole = Path(run).resolve()
+    return whole.with_name(whole.name + ending)
+
+
+def load(path: str | Path, like: nnx.Module | None = None) -> Any:
     """The trained network of a run or an export, in evaluation mode; also one that `jaxsparse shrink` has made smaller.
 
     A shrunk network is the class of its run, whose arrays have the sizes that they have in the file.
 
     Args:
+      like: a model of your own with the file's arrays, by name, whose sizes may be others; left as it is. The one that
+        is given back is in the same mode. Without, the file says which of this package's networks it holds.
       path: a `.safetensors` file that `jaxsparse export` or `js.save` wrote, or a folder: of a run (with `run.json`),
         of a training that holds just one, or with one such file.
 
     Raises:
       InvalidInput: where there is no network, or one of a run that failed.
     """
-    return read(path)[0]
+    if like is None:
+        return read(path)[0]
+    file = Path(path)
+    arrays = arrays_of(file)[0] if file.is_file() else records.weights(folder_of(file))
+    names = flatten(nnx.state(like, nnx.Not(nnx.RngState)))
+    other = sorted(names.keys() ^ arrays.keys())
+    require(not other, "like", " ".join(other[:3]), f"a model with the arrays of {file.name}, and no other")
+    return replace_arrays(like, arrays)
 
 
 def read(path: str | Path) -> tuple[models.Network, Card]:

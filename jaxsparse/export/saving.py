@@ -37,9 +37,10 @@ def _extra(module: str, format: str) -> ModuleType:
         ) from None
 
 
-def _safetensors(model: nnx.Module, card: Card) -> bytes:
-    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in flatten(nnx.state(model)).items()}
-    return safetensors.numpy.save(arrays, card.metadata(model))
+def _safetensors(model: nnx.Module, card: Card | None) -> bytes:
+    state = nnx.state(model, nnx.Not(nnx.RngState))  # without the keys of dropout
+    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in flatten(state).items()}
+    return safetensors.numpy.save(arrays, {} if card is None else card.metadata(model))
 
 
 def _onnx(model: nnx.Module, card: Card) -> bytes:
@@ -84,14 +85,14 @@ FORMATS: tuple[str, ...] = tuple(_CONVERSIONS)
 """Names of the formats, for `--format`; a file's name ends with that of its format."""
 
 
-def save(path: str | Path, model: nnx.Module, card: Card) -> list[Path]:
+def save(path: str | Path, model: nnx.Module, card: Card | None = None) -> list[Path]:
     """Writes a network in evaluation mode; the end of the name says the format, see the package.
 
     Args:
       path: `.safetensors`, `.onnx` or `.stablehlo`. Beside the last one, which has no place for it, the card is written
         as `.json`. The folder is made if it is missing.
       model: images `[n, height, width, channels]` to logits `[n, classes]`.
-      card: what the model is.
+      card: what the model is; may be left out for `.safetensors`, which `js.load(path, like=model)` gives back.
 
     Returns:
       The files.
@@ -103,12 +104,13 @@ def save(path: str | Path, model: nnx.Module, card: Card) -> list[Path]:
     path = Path(path)
     format = path.suffix.removeprefix(".")
     require_choice("ending of the file", format, FORMATS)
+    require(card is not None or format == "safetensors", "card", None, f"given for {format}: it says the input's shape")
     files = [path, path.with_suffix(".json")] if format == "stablehlo" else [path]
     for file in files:
         require(not file.exists(), "out", str(file), "a file that is not there yet")
-    content = _CONVERSIONS[format](model, card)
+    content = _safetensors(model, card) if card is None else _CONVERSIONS[format](model, card)
     records.writable(path.parent)
-    if format == "stablehlo":
+    if format == "stablehlo" and card is not None:
         metadata = {name: json.loads(text) for name, text in card.metadata(model).items()}
         records.write_text(files[1], json.dumps(metadata, indent=1))
     records.write_bytes(path, content)

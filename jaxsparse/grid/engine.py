@@ -25,7 +25,7 @@ from jaxsparse import data, models, sparsity
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed
-from jaxsparse.shrinking.program import RUN_ONCE
+from jaxsparse.tracing.program import RUN_ONCE
 from jaxsparse.train import Row, State, Training, make_train, steps_per_epoch
 from jaxsparse.trees import Tree
 
@@ -114,8 +114,8 @@ ONE_DEVICE_EACH = Placement()
 
 def observed(run: Run) -> Training:
     """The training of a run, which measures the units of the layers that count."""
-    only, rectifier = models.features_of(run.model), models.activation_of(run)
-    return make_train(run, sparsity.observation(run.thresholds, only, rectifier))
+    only = models.features_of(run.model)
+    return make_train(run, sparsity.observation(run.thresholds, only))
 
 
 class Engine:

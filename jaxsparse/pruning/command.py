@@ -141,7 +141,7 @@ def command(flags: Prune) -> int:
     _check(flags)
     folder = export.folder_of(flags.run)
     described, model = records.describe(folder), export.load(folder)
-    out = flags.out or folder.with_name(folder.name + "-pruned")
+    out = flags.out or export.beside(flags.run, "-pruned")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
     run = records.run_of(described)
     tuning = _tuning(flags, run, described)

@@ -17,13 +17,18 @@ happens with equal scores: see `jaxsparse.pruning.comparing`.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 
 from jaxsparse.config import Thresholds, require
 from jaxsparse.pruning.comparing import Comparison, Scores, Sparsity, by_filter, by_layer, globally
-from jaxsparse.pruning.layers import Layer, layers_of, units
+from jaxsparse.pruning.layers import layers_of, scaled_layers_of, units
 from jaxsparse.pruning.masks import convolutions, kernels, masks_of, selected
+from jaxsparse.sparsity import magnitudes
+from jaxsparse.tracing import Wiring
+from jaxsparse.tracing.units import WEIGHT
 from jaxsparse.trees import Mask, Tree, flatten
 
 
@@ -70,7 +75,14 @@ def random(
     return masks_of(params, compare(_uniform(shapes, key), sparsity))
 
 
-def filters(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, compare: Comparison = by_layer) -> Tree:
+def filters(
+    params: Tree,
+    sparsity: Sparsity,
+    *,
+    prunable: Mask = convolutions,
+    compare: Comparison = by_layer,
+    wiring: Wiring | None = None,
+) -> Tree:
     """Prunes whole units by the L1 norm of their incoming weights.
 
     Li et al. 2017, section 3.1: in each layer the same or a given share. With `compare=globally`, the norms of all
@@ -81,6 +93,7 @@ def filters(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, 
       sparsity: fraction of the units in [0, 1], or `Below(norm)`; with `by_layer` also by layer (`convolutions/0`).
       prunable: kernels of the layers whose units may be pruned.
       compare: what is compared with what.
+      wiring: of the network, `js.wiring(model, x)`, which says which parameters belong to a unit; without, names tell.
 
     Returns:
       Booleans like the parameters, True = kept. With a unit go its bias, and gamma and beta behind it.
@@ -89,11 +102,11 @@ def filters(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, 
       InvalidInput: for a fraction out of range, or where nothing is prunable.
     """
     leaves = flatten(params)
-    scores = {
-        layer.name: jnp.sum(abs(leaves[name]), axis=tuple(range(leaves[name].ndim - 1)))
-        for layer, name in _kernels(layers_of(params, prunable))
+    scores: Scores = {
+        layer.name: reduce(jnp.add, (part.sum(abs(leaves[part.name]), layer.size) for part in layer.of_role(WEIGHT)))
+        for layer in layers_of(params, prunable, wiring)
     }
-    return _without_units(params, compare(scores, sparsity))
+    return _without_units(params, compare(scores, sparsity), wiring)
 
 
 def random_filters(
@@ -103,28 +116,34 @@ def random_filters(
     *,
     prunable: Mask = convolutions,
     compare: Comparison = by_layer,
+    wiring: Wiring | None = None,
 ) -> Tree:
     """Prunes whole units at random. With the same key, a higher sparsity keeps a subset; else as `filters`."""
-    leaves = flatten(params)
-    shapes = {layer.name: leaves[name].shape[-1:] for layer, name in _kernels(layers_of(params, prunable))}
-    return _without_units(params, compare(_uniform(shapes, key), sparsity))
+    shapes = {layer.name: (layer.size,) for layer in layers_of(params, prunable, wiring)}
+    return _without_units(params, compare(_uniform(shapes, key), sparsity), wiring)
 
 
 def slimming(
-    params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions, compare: Comparison = globally
+    params: Tree,
+    sparsity: Sparsity,
+    *,
+    prunable: Mask = convolutions,
+    compare: Comparison = globally,
+    wiring: Wiring | None = None,
 ) -> Tree:
     """Prunes whole units by |gamma| of the normalisation behind them, with one threshold for the whole network.
 
     Liu et al. 2017, section 3 (network slimming; train with `js.BatchNormL1`). Layers without a normalisation are left
-    alone; where no layer has one, `channels` takes over. A high sparsity may take whole layers.
+    alone; of a normalisation before its layer, gamma and beta go. Where there is none, `channels` takes over. A high
+    sparsity may take whole layers.
 
     Arguments, result and errors are those of `filters`, with `Below(|gamma|)`.
     """
-    leaves = flatten(params)
-    scores = {layer.name: abs(leaves[layer.scale]) for layer in layers_of(params, prunable) if layer.scale is not None}
+    found = magnitudes(scaled_layers_of(params, prunable, wiring), params, {})
+    scores = {name: abs(layer.gamma) for name, layer in found.items() if layer.gamma is not None}
     if not scores:
         return channels(params, sparsity, prunable=prunable, compare=compare)
-    return _without_units(params, compare(scores, sparsity))
+    return _without_units(params, compare(scores, sparsity), wiring)
 
 
 def channels(
@@ -144,7 +163,13 @@ def channels(
     return masks_of(params, compare(scores, sparsity))
 
 
-def implicit(params: Tree, thresholds: Thresholds | None = None, *, prunable: Mask = kernels) -> Tree:
+def implicit(
+    params: Tree,
+    thresholds: Thresholds | None = None,
+    *,
+    prunable: Mask = kernels,
+    wiring: Wiring | None = None,
+) -> Tree:
     """Prunes the units that training has left dead: those with |gamma| below `thresholds.scale`, and in layers without
     a normalisation those whose incoming weights have an L2 norm below `thresholds.norm`.
 
@@ -154,15 +179,12 @@ def implicit(params: Tree, thresholds: Thresholds | None = None, *, prunable: Ma
     Raises:
       InvalidInput: where nothing is prunable.
     """
-    thresholds, leaves = thresholds or Thresholds(), flatten(params)
-    dead: Scores = {}
-    for layer, kernel in _kernels(layers_of(params, prunable)):
-        if layer.scale is not None:
-            dead[layer.name] = abs(leaves[layer.scale]) < thresholds.scale
-        else:
-            weights = leaves[kernel]
-            dead[layer.name] = jnp.sqrt(jnp.sum(weights**2, axis=tuple(range(weights.ndim - 1)))) < thresholds.norm
-    return units(params, dead)
+    found = [*layers_of(params, prunable, wiring), *scaled_layers_of(params, prunable, wiring)]
+    dead: dict[str, jax.Array] = {}
+    for name, layer in magnitudes(found, params, {}).items():
+        masks = layer.dead(thresholds or Thresholds())
+        dead[name] = masks.get("scale", masks.get("norm", jnp.zeros(len(layer), bool)))
+    return units(params, dead, wiring)
 
 
 def _weights(params: Tree, prunable: Mask) -> dict[str, jax.Array]:
@@ -171,12 +193,8 @@ def _weights(params: Tree, prunable: Mask) -> dict[str, jax.Array]:
     return found
 
 
-def _kernels(found: list[Layer]) -> list[tuple[Layer, str]]:
-    return [(layer, layer.kernel) for layer in found if layer.kernel is not None]
-
-
-def _without_units(params: Tree, kept: Scores) -> Tree:
-    return units(params, {name: ~mask for name, mask in kept.items()})
+def _without_units(params: Tree, kept: Scores, wiring: Wiring | None) -> Tree:
+    return units(params, {name: ~mask for name, mask in kept.items()}, wiring)
 
 
 def _uniform(shapes: dict[str, tuple[int, ...]], key: jax.Array) -> Scores:

@@ -18,10 +18,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxsparse.shrinking.operations import ELEMENTWISE, KNOWN, REDUCTIONS, WINDOWS, contracted
-from jaxsparse.shrinking.program import Program, Step
+from jaxsparse.tracing.operations import ELEMENTWISE, KNOWN, REDUCTIONS, WINDOWS, contracted, looked_up
+from jaxsparse.tracing.program import Program, Step
 
 FIXED, FREE = 0, -1
+PARTS = 8
+"""Most parts of one size that an axis of channels is cut into."""
 
 Labels = list[np.ndarray]
 """One array of labels an axis."""
@@ -125,12 +127,18 @@ class Channels:
 
     def _step(self, step: Step, operands: list[Labels], shapes: list[tuple[int, ...]]) -> list[Labels]:
         name, params = step.name, step.params
-        if name not in KNOWN:
+        rows = looked_up(step, [len(axis) for axis in operands[0]]) if name == "gather" else None
+        if name not in KNOWN or (name == "gather" and rows is None):
             return self._unknown(step, operands, shapes)
         if name == "optimization_barrier":
             return operands
         if name in ELEMENTWISE:
             return [self._all_meet(operands, f"meets positions that cannot be removed ({name})")]
+        if rows is not None:
+            self.pin([operands[0][rows], *operands[1]], "rows are looked up along it")
+            found = _fixed(shapes[0])
+            found[params["dimension_numbers"].offset_dims[0]] = operands[0][1 - rows]
+            return [found]
         if name == "iota":
             return [_fixed(shapes[0])]
         if name == "concatenate":
@@ -159,9 +167,8 @@ class Channels:
             bounds = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
             return [self._cut(first, [slice(*bound) for bound in bounds])]
         if name == "split":
-            edges = np.cumsum(params["sizes"])[:-1]
-            parts = np.split(first[params["axis"]], edges)
-            self.pin([first[params["axis"]]], "split at places that the model's code states")
+            parts = np.split(first[params["axis"]], np.cumsum(params["sizes"])[:-1])
+            self._cut_alike(first[params["axis"]], len(parts[0]), all(len(p) == len(parts[0]) for p in parts))
             return [[part if axis == params["axis"] else a for axis, a in enumerate(first)] for part in parts]
         if name == "pad":
             return [[self._pad(a, *padding) for a, padding in zip(first, params["padding_config"], strict=True)]]
@@ -241,9 +248,19 @@ class Channels:
 
     def _cut(self, labels: Labels, where: list[slice]) -> Labels:
         for axis, part in zip(labels, where, strict=True):
-            if len(axis[part]) != len(axis):
-                self.pin([axis], "sliced at places that the model's code states")
+            size = len(axis[part])
+            if size != len(axis):
+                self._cut_alike(axis, size, size > 0 and part.step == 1 and part.start % size == 0)
         return [axis[part] for axis, part in zip(labels, where, strict=True)]
+
+    def _cut_alike(self, axis: np.ndarray, size: int, alike: bool) -> None:
+        """An axis that is cut into parts of one size, as halves: what is at the same place in each goes together, so
+        that they stay alike. Whether the code states the size or takes a share, the check at the end finds out."""
+        if alike and size > 1 and len(axis) % size == 0 and len(axis) // size <= PARTS:
+            for part in np.split(axis, len(axis) // size)[1:]:
+                self._meet(axis[:size], part, "sliced beside positions that cannot be removed")
+        else:
+            self.pin([axis], "sliced at places that the model's code states")
 
     def _pad(self, labels: np.ndarray, low: int, high: int, interior: int) -> np.ndarray:
         if low == high == interior == 0:

@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from jaxsparse.shrinking.operations import CONTRACTIONS, contracted
-from jaxsparse.shrinking.program import Program, Step, trace
+from jaxsparse.tracing.operations import CONTRACTIONS, contracted
+from jaxsparse.tracing.program import Program, Step, arrays_of, trace
 from jaxsparse.trees import flatten, size
 
 BATCHES = (1, 64)
@@ -60,7 +61,7 @@ def cost(model: nnx.Module, example: Any, batches: Sequence[int] = BATCHES) -> C
       example: an input with a leading batch axis, as the model takes it.
       batches: numbers of inputs to measure the latency with; none: nothing is measured.
     """
-    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], example)
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1] if np.ndim(leaf) else leaf, example)
     program = trace(model, one)
     leaves = jax.tree.leaves(nnx.state(model))
     params = {name: leaf.size for name, leaf in flatten(nnx.state(model, nnx.Param)).items()}
@@ -73,7 +74,7 @@ def cost(model: nnx.Module, example: Any, batches: Sequence[int] = BATCHES) -> C
     return Cost(
         parameters=size(nnx.state(model, nnx.Param)),
         macs=sum(of_layers.values()),
-        activation_bytes=_peak(program, leaves, jax.tree.leaves(one)),
+        activation_bytes=_peak(program, leaves, arrays_of(one)[0]),
         latency={batch: _latency(model, one, batch) for batch in batches},
         layers=layers,
     )

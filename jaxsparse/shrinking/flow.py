@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.shrinking.operations import CONTRACTIONS, spread
-from jaxsparse.shrinking.program import RUN_ONCE, Program, Step
+from jaxsparse.tracing.operations import CONTRACTIONS, spread
+from jaxsparse.tracing.program import RUN_ONCE, Program, Step
 
 
 class Flow(NamedTuple):

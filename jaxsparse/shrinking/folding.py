@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxsparse.shrinking.channels import Channels
 from jaxsparse.shrinking.flow import Flow
-from jaxsparse.shrinking.operations import (
+from jaxsparse.tracing.operations import (
     CONTRACTIONS,
     IDENTITY,
     LINEAR,
@@ -31,7 +31,7 @@ from jaxsparse.shrinking.operations import (
     contracted,
     spread,
 )
-from jaxsparse.shrinking.program import Program, Step
+from jaxsparse.tracing.program import Program, Step
 
 ROUNDING = 64
 """A loss counts as zero, or as equal to what a bias can give, within so many units of rounding of what it sums up."""
@@ -77,12 +77,14 @@ class Folding:
 
     Attributes:
       taken: what is added to parameters, by name, in their full shapes.
+      sources: the channels whose constants that is, by the same names.
       maps: bias by position of convolutions, by the name of their kernel, in the full number of channels.
       stay: channels that can't be removed, with the reason.
       folded: channels whose constant was not zero and is taken up.
     """
 
     taken: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, frozenset[int]] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     stay: dict[int, str] = field(default_factory=dict)
     folded: set[int] = field(default_factory=set)
@@ -253,6 +255,7 @@ class _Attempt:
         if (rest > bound)[np.asarray(matters) > 0].any():
             return False
         self.found.taken[name] = sign * np.asarray(taken)
+        self.found.sources[name] = loss.sources
         return True
 
     def _pass_on(self, step: Step) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,22 +12,52 @@ from flax import nnx
 
 from jaxsparse import sparsity
 from jaxsparse.config import Thresholds, require, require_choice
+from jaxsparse.tracing import Layer, names_of
+from jaxsparse.tracing.units import BIAS, SHIFT
+from jaxsparse.trees import flatten
 
 Dead = Mapping[str, Any]
 """Layer name (as in `sparsity.measure`) to booleans `[units]`."""
 
 
-def dead_by_scale(model: nnx.Module, tolerance: float) -> dict[str, jax.Array]:
+def layers_of(model: nnx.Module, example: Any = None) -> Sequence[Layer]:
+    """The layers of a model: read off what it computes for an example; without one, as names tell them."""
+    return sparsity.layers(model) if example is None else sparsity.wiring_of(model, example).layers
+
+
+def dead_by_scale(model: nnx.Module, tolerance: float, example: Any = None) -> dict[str, jax.Array]:
     """Units with |gamma| below the tolerance; in layers without a normalisation those whose incoming weights have an
-    L2 norm below it."""
-    found = {
-        name: layer.dead(Thresholds(scale=tolerance, norm=tolerance))
-        for name, layer in sparsity.units(model, {}).items()
-    }
+    L2 norm below it. What the model puts out is not counted.
+
+    Args:
+      example: what the model takes, or its shapes; without, the layers are told by names.
+    """
+    hidden = [layer for layer in layers_of(model, example) if not layer.output]
+    seen = sparsity.magnitudes(hidden, nnx.state(model, nnx.Param), {})
+    found = {name: layer.dead(Thresholds(scale=tolerance, norm=tolerance)) for name, layer in seen.items()}
     return {name: masks.get("scale", masks.get("norm", jnp.zeros(0, bool))) for name, masks in found.items()}
 
 
-def masked(model: nnx.Module, dead: Dead, constants: Mapping[str, Any] | None = None) -> nnx.Module:
+def by_layer(layers: Sequence[Layer], given: Mapping[str, Any], what: str, kind: str) -> dict[str, np.ndarray]:
+    """What is given for units, by the names of layers; a layer may go by any of its names, and by several at once.
+
+    Raises:
+      InvalidInput: for another name, or an array of another shape.
+    """
+    names, sizes = names_of(layers), {layer.name: layer.size for layer in layers}
+    found: dict[str, np.ndarray] = {}
+    for name, values in given.items():
+        require_choice(f"layer in {what}", name, tuple(names))
+        own, values = names[name], np.asarray(values)
+        size = sizes[own]
+        require(values.shape == (size,), f"{what}[{name!r}]", values.shape, f"{kind} of shape ({size},)")
+        found[own] = found[own] | values if own in found and values.dtype == bool else values
+    return found
+
+
+def masked(
+    model: nnx.Module, dead: Dead, constants: Mapping[str, Any] | None = None, layers: Sequence[Layer] | None = None
+) -> nnx.Module:
     """A copy of the model whose dead units ignore their input.
 
     A dead unit's gamma is zero; without a normalisation, its incoming weights are. Its beta (bias) is kept, so that the
@@ -41,31 +71,34 @@ def masked(model: nnx.Module, dead: Dead, constants: Mapping[str, Any] | None = 
       model: left as it is.
       dead: booleans `[units]` by layer.
       constants: what a layer puts out, before its activation function, where a unit is dead; `[units]` by layer.
+      layers: of the model; those that names tell where not given.
 
     Raises:
       InvalidInput: for a layer that the model lacks, an array of another shape, or a constant where the layer has
         neither beta nor bias to hold it.
     """
-    copy = nnx.clone(model)
-    layers = {layer.name: layer for layer in sparsity.layers(copy)}
-    for name, mask in dead.items():
-        require_choice("layer in dead", name, tuple(layers))
-        layer = layers[name]
-        module: Any = layer.norm if layer.norm is not None else layer.linear
-        weights = module.scale if layer.norm is not None else module.kernel
-        units = weights.shape[-1]
-        mask = np.asarray(mask)
-        require(mask.shape == (units,), f"dead[{name!r}]", mask.shape, f"booleans of shape ({units},)")
-        weights[...] = jnp.where(mask, 0.0, weights[...]).astype(weights.dtype)
-        if constants is None or name not in constants:
+    layers = layers_of(model) if layers is None else layers
+    masks = by_layer(layers, dead, "dead", "booleans")
+    values = by_layer(layers, constants or {}, "constants", "numbers")
+    for name in values:
+        require_choice("layer in constants", name, tuple(masks))
+    graph, state = nnx.split(model)
+    arrays = flatten(state)
+    for layer in layers:
+        if layer.name not in masks:
             continue
-        constant = np.asarray(constants[name])
-        require(constant.shape == (units,), f"constants[{name!r}]", constant.shape, f"numbers of shape ({units},)")
-        bias: Any = getattr(module, "bias", None)
-        if getattr(bias, "ndim", 0) == 0:
-            require(not constant[mask.astype(bool)].any(), f"constants[{name!r}]", constant, "0: the layer has no bias")
-        else:
-            bias[...] = jnp.where(mask, constant, bias[...]).astype(bias.dtype)
-    for name in constants or {}:
-        require_choice("layer in constants", name, tuple(dead))
-    return copy
+        mask = masks[layer.name].astype(bool)
+        for name, chosen in sparsity.places(layer.masked, mask).items():
+            arrays[name] = jnp.where(chosen, jnp.zeros((), arrays[name].dtype), arrays[name])
+        if layer.name not in values:
+            continue
+        constant = values[layer.name]
+        holders = layer.of_role(SHIFT) or layer.of_role(BIAS)
+        named = f"constants[{layer.name!r}]"
+        require(bool(holders) or not constant[mask].any(), named, constant, "0: the layer has no bias")
+        for place, part in enumerate(holders):  # one of several holds it all
+            put = np.where(part.owner >= 0, constant[np.maximum(part.owner, 0)], 0) if place == 0 else 0.0
+            array = arrays[part.name]
+            arrays[part.name] = jnp.where(part.where(mask), put, array).astype(array.dtype)
+    leaves = [arrays[name] for name in flatten(state)]
+    return nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves), copy=True)

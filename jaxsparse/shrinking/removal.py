@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -11,20 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse import sparsity
 from jaxsparse.config import Thresholds, require
 from jaxsparse.shrinking.channels import Channels
+from jaxsparse.shrinking.checking import Check, Input
 from jaxsparse.shrinking.cutting import Cut, replace_arrays
 from jaxsparse.shrinking.flow import Flow, follow
 from jaxsparse.shrinking.folding import Borders, Folding, fold
-from jaxsparse.shrinking.masking import Dead, dead_by_scale, masked
-from jaxsparse.shrinking.operations import contracted
-from jaxsparse.shrinking.program import RUN_ONCE, Program, trace
+from jaxsparse.shrinking.masking import Dead, by_layer, dead_by_scale, layers_of, masked
 from jaxsparse.shrinking.report import LayerReport, Report
+from jaxsparse.sparsity import ByLayer
+from jaxsparse.tracing.operations import contracted
+from jaxsparse.tracing.program import RUN_ONCE, Program, arrays_of, trace
+from jaxsparse.tracing.units import Layer, Part, names_of
 from jaxsparse.trees import flatten, size
-
-AGREEMENT = 1e4
-"""The shrunk model must give what the masked one gives on the example within so many units of rounding."""
 
 
 def shrink(
@@ -71,33 +71,55 @@ def shrink(
       InvalidInput: for a layer that the model lacks, or an array of the wrong shape.
     """
     require(np.isfinite(tolerance) and tolerance >= 0, "tolerance", tolerance, "a finite number >= 0")
-    dead = dead_by_scale(model, tolerance) if dead is None else dead
-    target = masked(model, dead, constants)
-    example = jax.tree.map(jnp.asarray, example)
-    analysis = _analyse(target, jax.tree.map(lambda leaf: leaf[:1], example))
-    evaluate = _evaluation(model, example)
-    expected = evaluate(target)
+    example = _as_arrays(example)
+    layers = layers_of(model, Input(example).first().tree)
+    dead = dead_by_scale(model, tolerance, Input(example).first().tree) if dead is None else dead
+    dead = by_layer(layers, dead, "dead", "booleans")
+    target = masked(model, dead, constants, layers)
+    check = Check(target, example)
+    analysis = _analyse(target, check.example.first())
+
+    @cache
+    def of_another_length() -> _Analysis | None:
+        lengths = check.lengths
+        return None if lengths is None else _analyse(target, check.example.drawn(lengths).first())
 
     def attempt(removed: np.ndarray) -> _Attempt | None:
-        removed, folding = analysis.settle(removed, Borders(borders))
+        removed, folding = analysis.settle(removed, Borders(borders), of_another_length)
         cut = analysis.cut(removed)
         smaller = replace_arrays(target, _arrays(target, cut, folding))
-        difference = _difference(smaller, example, expected)
+        folded, mapped = bool(folding.taken), bool(folding.maps)
+        difference = check.difference(smaller, folded=folded or mapped, other_lengths=not mapped)
         return None if difference is None else _Attempt(smaller, removed, folding, cut, difference)
 
-    done, notes = _most(attempt, analysis.superfluous(), analysis.units(target))
-    change = max(map(_largest, evaluate(model), expected), default=0.0)
+    done, notes = _most(attempt, analysis.superfluous(), analysis.units(layers))
+
+    def folded(copies: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The smaller arrays of a copy of the weights, whose dead units put out other constants."""
+        graph, state = nnx.split(model)
+        leaves = [copies.get(name, leaf) for name, leaf in flatten(state).items()]
+        copy = nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves), copy=True)
+        copy = masked(copy, dead, constants, layers)
+        folding = analysis.again(copy, done.removed, Borders(borders), check.example.first())
+        return _arrays(copy, done.cut, folding)
+
+    weights = flatten(nnx.state(model, nnx.Param))
+    cut = replace(done.cut, weights=weights, fold=folded if done.folding.taken or done.folding.maps else None)
     report = Report(
-        layers=analysis.layers(target, dead, done),
-        cut=done.cut,
+        layers=analysis.layers(layers, dead, done),
+        cut=cut,
         unknown=analysis.channels.unknown,
         parameters_before=size(nnx.state(model, nnx.Param)),
         parameters_after=size(nnx.state(done.model, nnx.Param)),
         difference=done.difference,
-        change=change,
+        change=check.change(model),
         notes=notes,
     )
     return done.model, report
+
+
+REPEATED = 1e3
+"""Constants at two lengths are the same within so many units of rounding."""
 
 
 class _Attempt(NamedTuple):
@@ -119,15 +141,56 @@ class _Analysis:
     busy: dict[int, str]
     """channels that can't be removed, with the reason"""
 
-    def settle(self, removed: np.ndarray, borders: Borders) -> tuple[np.ndarray, Folding]:
-        """Takes back the removal of channels whose constants have nowhere to go, until all have."""
+    def settle(
+        self, removed: np.ndarray, borders: Borders, of_another_length: Callable[[], _Analysis | None]
+    ) -> tuple[np.ndarray, Folding]:
+        """Takes back the removal of channels whose constants have nowhere to go, at any length of the input, until all
+        have."""
         while True:
             folding = fold(self.program, self.flow, self.channels, removed, borders)
-            if not folding.stay:
+            stay = folding.stay
+            if not stay and folding.taken:
+                other = of_another_length()
+                stay = {} if other is None else self._differ(other, removed, folding, borders)
+            if not stay:
                 return removed, folding
             removed = removed.copy()
-            removed[list(folding.stay)] = False
-            self.busy.update(folding.stay)
+            removed[list(stay)] = False
+            self.busy.update(stay)
+
+    def again(self, copy: nnx.Module, removed: np.ndarray, borders: Borders, example: Input) -> Folding:
+        """The same removal from a copy with other numbers.
+
+        Raises:
+          InvalidInput: where its constants have nowhere to go.
+        """
+        run = jax.jit(self.program.execute, compiler_options=RUN_ONCE)
+        values = jax.tree.map(np.asarray, run(jax.tree.leaves(nnx.state(copy)), example.arrays))
+        folding = fold(self.program, self.flow._replace(values=values), self.channels, removed, borders)
+        reason = next(iter(folding.stay.values()), "")
+        require(not folding.stay, "tree", "weights", f"a copy of the weights whose dead units can go too: {reason}")
+        return folding
+
+    def _differ(self, other: _Analysis, removed: np.ndarray, folding: Folding, borders: Borders) -> dict[int, str]:
+        """Channels that cannot go at another length of the input, or whose constants are others there."""
+        every = np.arange(self.channels.count)
+        own, theirs = (np.maximum(channels.find(every), 0) for channels in (self.channels, other.channels))
+        gone = removed[own]
+        whole = np.ones_like(gone)
+        whole[theirs[~gone]] = False  # a channel that is larger at that length may hold what stays here
+        there = fold(other.program, other.flow, other.channels, whole, borders)
+        stay = {int(own[label]): "it is read at another length of the input" for label in every[gone & ~whole[theirs]]}
+        busy = {channel: reason for channel, reason in (other.busy | there.stay).items() if whole[channel]}
+        for channel, reason in busy.items():
+            stay |= {int(root): reason for root in np.unique(own[theirs == channel])}
+        for name, taken in folding.taken.items():
+            again = there.taken.get(name, np.zeros_like(taken))
+            size = np.abs(taken).max(initial=0.0)
+            if (np.abs(taken - again) > REPEATED * float(jnp.finfo(taken.dtype).eps) * size).any():
+                stay |= dict.fromkeys(
+                    folding.sources[name], "its constant is another one at other lengths of the input"
+                )
+        return {root: reason for root, reason in stay.items() if removed[root]}
 
     def roots(self, name: str, axis: int) -> np.ndarray:
         """The channels along an axis of a parameter; 0 for what is not a channel."""
@@ -142,14 +205,31 @@ class _Analysis:
         }
         return Cut(shapes, kept)
 
-    def units(self, model: nnx.Module) -> dict[str, np.ndarray]:
-        """Channels of the units of each layer."""
+    def units(self, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+        """Channels of the units of each layer, `[units, n]`: a unit is gone where one of its n channels is (a unit of
+        an attention lies in a head and in a dimension)."""
         found = {}
-        for layer in sparsity.layers(model):
-            own = "scale" if layer.linear is None else "kernel"
-            path = next(path for path, module in nnx.iter_modules(model) if module is (layer.linear or layer.norm))
-            found[layer.name] = self.roots("/".join(map(str, (*path, own))), -1)
+        for layer in layers:
+            part = next((part for part in layer.masked if part.axis is not None), layer.masked[0])
+            found[layer.name] = self._channels(part, layer.size)
         return found
+
+    def _channels(self, part: Part, units: int) -> np.ndarray:
+        if part.axis is not None:
+            return self.roots(part.name, part.axis)[:, None]
+        found = []
+        for axis in range(part.owner.ndim):
+            at = np.arange(part.owner.shape[axis]).reshape(
+                [-1 if other == axis else 1 for other in range(part.owner.ndim)]
+            )
+            where = np.broadcast_to(at, part.owner.shape)[part.owner >= 0]
+            own = part.owner[part.owner >= 0]
+            lowest, highest = np.full(units, part.owner.shape[axis]), np.full(units, -1)
+            np.minimum.at(lowest, own, where)
+            np.maximum.at(highest, own, where)
+            if (lowest == highest).all():  # along this axis a unit has one position
+                found.append(self.roots(part.name, axis)[lowest])
+        return np.stack(found, 1) if found else np.zeros((units, 1), int)
 
     def superfluous(self) -> np.ndarray:
         """Channels that nothing speaks for, by number."""
@@ -157,27 +237,36 @@ class _Analysis:
         found[[0, *self.busy]] = False
         return found
 
-    def layers(self, model: nnx.Module, dead: Dead, done: _Attempt) -> dict[str, LayerReport]:
-        found = {}
-        for name, roots in self.units(model).items():
+    def layers(self, layers: Sequence[Layer], dead: Dead, done: _Attempt) -> dict[str, LayerReport]:
+        found = ByLayer(aliases=names_of(layers))
+        folded = list(done.folding.folded)
+        for name, roots in self.units(layers).items():
             asked = np.asarray(dead.get(name, np.zeros(len(roots))), bool)
-            gone = done.removed[roots]
-            folded = np.flatnonzero(gone & np.isin(roots, list(done.folding.folded)))
-            reasons = {
-                int(unit): self.busy.get(int(roots[unit]), "see the notes") for unit in np.flatnonzero(asked & ~gone)
-            }
-            found[name] = LayerReport(asked, np.flatnonzero(~gone), folded, reasons)
+            gone = done.removed[roots].any(1)
+            reasons = {int(unit): self._reason(roots[unit]) for unit in np.flatnonzero(asked & ~gone)}
+            taken_up = np.flatnonzero(gone & np.isin(roots, folded).any(1))
+            found[name] = LayerReport(asked, np.flatnonzero(~gone), taken_up, reasons)
         return found
 
+    def _reason(self, roots: np.ndarray) -> str:
+        return next((self.busy[int(root)] for root in roots[::-1] if int(root) in self.busy), "see the notes")
 
-def _analyse(model: nnx.Module, example: Any) -> _Analysis:
+
+def _as_arrays(example: Any) -> Any:
+    """The example on the device, its flags and numbers as they are."""
+    arrays, rebuilt = arrays_of(example)
+    require(any(np.ndim(array) for array in arrays), "example", type(example).__name__, "a tree with an array in it")
+    return rebuilt([jnp.asarray(array) for array in arrays])
+
+
+def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     """Everything about a model but what is done with it."""
-    program = trace(model, example)
+    program = trace(model, example.tree)
     leaves = jax.tree.leaves(nnx.state(model))
     numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     used = [program.uses[number] > 0 for number in program.names.values()]
     channels = Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
-    flow = follow(program, leaves, jax.tree.leaves(example))
+    flow = follow(program, leaves, example.arrays)
     busy = channels.pinned()
     for index, step in enumerate(program.steps):
         if index not in flow.read_by:
@@ -208,7 +297,7 @@ def _most(
         return done, ()
     spared = superfluous.copy()
     for roots in units.values():
-        if len(roots) and superfluous[roots].all():
+        if len(roots) and superfluous[roots].any(1).all():
             spared[roots[0]] = False
     done = attempt(spared)
     if done is not None:
@@ -218,7 +307,7 @@ def _most(
     assert done is not None, "a model without anything removed agrees with itself"
     for name, roots in units.items():
         more = done.removed.copy()
-        more[roots] = spared[roots]
+        more[np.unique(roots)] = spared[np.unique(roots)]
         if (more == done.removed).all():
             continue
         found = attempt(more)
@@ -241,37 +330,3 @@ def _arrays(model: nnx.Module, cut: Cut, folding: Folding) -> dict[str, Any]:
         extra = jnp.asarray(extra[..., cut.kept[kernel][-1]], arrays[kernel].dtype)
         arrays[bias] = extra + arrays[bias][None, None] if bias in arrays else extra
     return arrays
-
-
-def _evaluation(model: nnx.Module, example: Any) -> Callable[[nnx.Module], list[np.ndarray]]:
-    """The outputs, on the example, of models that differ from this one in their numbers only."""
-    graph = nnx.split(model)[0]
-
-    def call(state: Any, example: Any) -> Any:
-        copy: Any = nnx.merge(graph, state, copy=True)
-        copy.eval()
-        return copy(example)
-
-    compiled = jax.jit(call, compiler_options=RUN_ONCE)
-    return lambda other: [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(nnx.state(other), example))]
-
-
-def _largest(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.max(np.abs(a.astype(float) - b.astype(float)), initial=0.0))
-
-
-def _difference(model: nnx.Module, example: Any, expected: list[np.ndarray]) -> float | None:
-    """Largest difference to the expected outputs; None if the model does not run or gives something else."""
-    try:
-        found = _evaluation(model, example)(model)
-    except Exception:  # whatever the model's own code raises at sizes it does not expect
-        return None
-    differences = []
-    for a, b in zip(found, expected, strict=True):
-        if a.shape != b.shape:
-            return None
-        bound = AGREEMENT * float(jnp.finfo(b.dtype).eps) * float(np.max(np.abs(b), initial=1.0))
-        differences.append(_largest(a, b))
-        if not differences[-1] <= bound:
-            return None
-    return max(differences, default=0.0)

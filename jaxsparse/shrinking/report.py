@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
+from jaxsparse.config import require
 from jaxsparse.shrinking.cutting import Cut
+from jaxsparse.sparsity import ByLayer
+from jaxsparse.trees import Tree, flatten
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,31 @@ class Report:
     parameters_before: int
     parameters_after: int
     difference: float
-    """largest |masked - shrunk| output on the example; see `masked`"""
+    """largest |masked - shrunk| output on the example and on random inputs, of other sizes too; see `masked`"""
     change: float
     """largest |given - shrunk| output on the example: what the dead units still did"""
     notes: tuple[str, ...] = ()
     """what else a reader should know, one sentence each"""
+
+    def apply(self, tree: Tree) -> Tree:
+        """A copy of the weights (a moving average, say) as weights of the smaller network: cut, and with the constants
+        that its own removed units put out folded into what follows.
+
+        Args:
+          tree: like the parameters of the network before, with their names.
+
+        Raises:
+          InvalidInput: for a tree that lacks a parameter, or whose constants have nowhere to go.
+        """
+        given = flatten(tree)
+        for name, leaf in self.cut.weights.items():
+            shape = np.shape(given[name]) if name in given else None
+            require(shape == np.shape(leaf), f"tree[{name!r}]", shape, f"an array of shape {np.shape(leaf)}")
+        if self.cut.fold is None:
+            return self.cut.apply(tree)
+        folded = self.cut.fold({name: given[name] for name in self.cut.weights})
+        leaves = [folded.get(name, leaf) for name, leaf in given.items()]
+        return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
     @property
     def removed(self) -> dict[str, int]:
@@ -85,7 +109,8 @@ class Report:
     @property
     def widths(self) -> dict[str, tuple[int, int]]:
         """Units before and after, by layer."""
-        return {name: (layer.before, layer.after) for name, layer in self.layers.items()}
+        widths = {name: (layer.before, layer.after) for name, layer in self.layers.items()}
+        return ByLayer(widths, getattr(self.layers, "aliases", {}))
 
     def __str__(self) -> str:
         width = max((len(name) for name in self.layers), default=5)

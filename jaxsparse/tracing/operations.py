@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsparse.shrinking.program import Step, names
+from jaxsparse.tracing.program import Step, names
 
 IDENTITY = names("copy copy_p convert_element_type optimization_barrier reduce_precision stop_gradient")
 UNARY = names(
@@ -33,7 +33,9 @@ REDUCTIONS = names("reduce_sum reduce_max reduce_min reduce_prod reduce_and redu
 WINDOWS = names("reduce_window_sum reduce_window_max reduce_window_min")
 CONTRACTIONS = names("dot_general conv_general_dilated")
 OTHERS = names("concatenate pad split dynamic_slice iota")
-KNOWN = ELEMENTWISE | MOVING | REDUCTIONS | WINDOWS | CONTRACTIONS | OTHERS
+READING = CONTRACTIONS | names("gather")
+"""Steps that read what others put out: products, and embeddings that look rows up."""
+KNOWN = ELEMENTWISE | MOVING | REDUCTIONS | WINDOWS | READING | OTHERS
 
 LINEAR = names("add sub add_any neg mul div select_n reduce_sum reduce_window_sum concatenate pad split")
 LINEAR |= IDENTITY | MOVING | CONTRACTIONS
@@ -82,11 +84,28 @@ def spread(
         return [first.sum(params["axes"])]
     if name in WINDOWS:
         return [lax.reduce_window(first, 0.0, lax.add, **_window(params))]
+    if name == "gather":
+        rows = looked_up(step, first.shape)
+        if rows is not None:
+            shape = jax.eval_shape(lambda *arrays: step(*arrays), *values)[0].shape
+            (place,) = params["dimension_numbers"].offset_dims
+            row = first.sum(rows) + nonzero[0].sum(rows) * marks[1].sum()
+            return [jnp.broadcast_to(row.reshape([-1 if axis == place else 1 for axis in range(len(shape))]), shape)]
     if name == "dynamic_slice" and all(fixed[1:]):
         return step(first, *values[1:])
     shapes = [aval.shape for aval in jax.eval_shape(lambda *arrays: step(*arrays), *values)]
     total = sum((mark.sum() for mark in marks), jnp.zeros((), jnp.float32))
     return [jnp.broadcast_to(total, shape) for shape in shapes]
+
+
+def looked_up(step: Step, shape: Sequence[int]) -> int | None:
+    """The axis of an array of two axes along which a gather picks whole rows; None where it does something else."""
+    numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
+    collapsed = numbers.collapsed_slice_dims
+    if len(shape) != 2 or len(collapsed) != 1 or numbers.start_index_map != collapsed or numbers.operand_batching_dims:
+        return None
+    (rows,) = collapsed
+    return rows if sizes[1 - rows] == shape[1 - rows] else None
 
 
 def _window(params: dict[str, Any]) -> dict[str, Any]:
