@@ -24,9 +24,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy
 
-from jaxsparse.config import InvalidInput
-
-from jaxsparse.config import require
+from jaxsparse.config import InvalidInput, require
 
 Tree: TypeAlias = Any
 """Any pytree of arrays (or of what the text says instead)."""

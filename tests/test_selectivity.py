@@ -55,7 +55,7 @@ def test_what_dead_and_constant_units_have() -> None:
 
 @pytest.mark.parametrize("slope", [0.0, 0.5])
 def test_the_activation_is_that_of_the_model(slope: float) -> None:
-    """Universality by loops over what the first block's own layers give, with a leaky rectifier and without its leak."""
+    """Universality by hand from the first block's own layers, with a leaky rectifier and without its leak."""
     dataset, model = small(50), network(slope=slope)
     x = data.preprocess(dataset, dataset.train.images)
     block = model.convolutions[0]
