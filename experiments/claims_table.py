@@ -81,6 +81,13 @@ def _once(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     return list({row["id"]: row for row in reversed(rows)}.values())[::-1]
 
 
+def summary(rows: Sequence[Mapping[str, str]]) -> str:
+    """How many claims of each paper have which status, as a table in Markdown."""
+    counts = Counter((row["paper"], row["status"]) for row in _once(rows))
+    names = dict.fromkeys(row["paper"] for row in rows)
+    return _markdown(["paper", *STATUS], [[name, *(counts[name, one] for one in STATUS)] for name in names])
+
+
 def page(rows: Sequence[Mapping[str, str]], regimes: Sequence[str]) -> str:
     """The table as a page in Markdown: in short, then paper by paper.
 
@@ -88,14 +95,9 @@ def page(rows: Sequence[Mapping[str, str]], regimes: Sequence[str]) -> str:
       rows: of `judged`.
       regimes: what the scales have of the paper's steps.
     """
-    counts = Counter((row["paper"], row["status"]) for row in _once(rows))
-    names = list(dict.fromkeys(row["paper"] for row in rows))
-    parts = [
-        HEAD.format(regimes="\n".join(f"- {one}" for one in regimes)),
-        _markdown(["paper", *STATUS], [[name, *(counts[name, one] for one in STATUS)] for name in names]),
-    ]
+    parts = [HEAD.format(regimes="\n".join(f"- {one}" for one in regimes)), summary(rows)]
     header = ("id", "claim", "status", "scale", "entry", "measured")
-    for name in names:
+    for name in dict.fromkeys(row["paper"] for row in rows):
         own = [[row[column] for column in header] for row in rows if row["paper"] == name]
         parts += [f"## {name}\n", _markdown(header, own)]
     return "\n".join(parts)
