@@ -389,15 +389,29 @@ def _histories(folder: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     whole, damaged = runs(folder)
     for run, described in whole.items():
         try:
-            yield pyarrow.parquet.ParquetFile(
-                pa.BufferReader(_read(run, HISTORY, described)), page_checksum_verification=True
-            )
+            yield _opened(run, described)
         except Damaged as error:  # just now
             damaged[run] = str(error)
-        except pa.ArrowException as error:
-            damaged[run] = str(_damage(run / HISTORY, str(error).splitlines()[0]))
     for message in damaged.values():
         _tell_once(message)
+
+
+def _opened(run: Path, described: Mapping[str, Any]) -> pyarrow.parquet.ParquetFile:
+    content = pa.BufferReader(_read(run, HISTORY, described))
+    try:
+        return pyarrow.parquet.ParquetFile(content, page_checksum_verification=True)
+    except pa.ArrowException as error:
+        raise _damage(run / HISTORY, str(error).splitlines()[0]) from None
+
+
+def epochs_of(run: Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """Every measured epoch of one run: all columns, or some that it has.
+
+    Raises:
+      InvalidInput: where the folder holds no run.
+      Damaged: where the file is not what was written.
+    """
+    return _opened(run, describe(run)).read(None if columns is None else list(columns))
 
 
 def _gathered(folder: Path, columns: Iterable[str], last: bool = False) -> pa.Table:

@@ -12,7 +12,7 @@ import pytest
 
 from jaxsparse import data, files, grid, optimizers, records, report
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.config import InvalidInput, Run, Target
 from jaxsparse.data import prepared
 
 QUICK = ["--epochs", "4", "--batch", "200", "--widths", "8", "--measure-every", "2", "--optimizers", "sgd", "adam"]
@@ -92,8 +92,10 @@ def test_what_earlier_versions_wrote_goes_on(trained: Path, tmp_path: Path, monk
     shutil.copytree(trained, copy)
     for path in (copy / "grid.json", *copy.glob("cells/*/run.json")):
         content = {name: value for name, value in json.loads(path.read_text()).items() if name not in ADDED}
-        for name in ("activation", "slope", "head", "thresholding", "density", "bound_rate", "shrink_every"):
+        for name in LATER:
             del content["run"][name]
+        if path.name == "grid.json":
+            content |= {"sparsity": 0.0, "sparsity_strength": 0.0}  # what `targets` were
         path.write_text(json.dumps(content))
     monkeypatch.setattr(grid.running, "Engine", None)  # nothing is trained
     progress = list(grid.run(DECLARED, copy))
@@ -107,7 +109,26 @@ def test_what_earlier_versions_wrote_goes_on(trained: Path, tmp_path: Path, monk
         list(grid.run(DECLARED, copy))
 
 
-ADDED = ("format", "sha256", "files", "cell", "data_fingerprint", "rules", "sparsity", "sparsity_strength")
+LATER = ("activation", "slope", "head", "pixels", "regularize", "thresholding", "density", "bound_rate", "shrink_every")
+ADDED = ("format", "sha256", "files", "cell", "data_fingerprint", "rules", "targets", "start")
+
+
+def test_one_target_of_an_earlier_version_is_that_of_every_density(tmp_path: Path) -> None:
+    run = replace(DECLARED.run, thresholding="budget", thresholded="kernels", density=("parameters", "flops"))
+    declared = replace(DECLARED, run=run, targets=(Target(0.5, 2.0), Target(0.5, 2.0)))
+    declared.write(tmp_path)
+    path = tmp_path / "grid.json"
+    content = {name: value for name, value in json.loads(path.read_text()).items() if name not in ADDED}
+    path.write_text(json.dumps({**content, "sparsity": 0.5, "sparsity_strength": 2.0}))
+    declared.write(tmp_path)
+    with pytest.raises(InvalidInput, match="targets was"):
+        replace(declared, targets=(Target(0.5, 2.0), Target(0.5, 3.0))).write(tmp_path)
+    (cell,) = declared.cells()
+    described = {"run": dataclasses.asdict(cell.run), **cell.settings()}
+    del described["targets"]
+    assert cell.differs_from(described) == []
+    (stronger,) = replace(declared, targets=(Target(0.5, 2.0), Target(0.5, 3.0))).cells()
+    assert stronger.differs_from(described) == ["targets.flops.strength was 2.0, is now 3.0"]
 
 
 def images(count: int, seed: int) -> list[prepared.Example]:

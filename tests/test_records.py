@@ -1,18 +1,22 @@
 """Records: what is written is read back, appears whole or not at all, and nothing unpickles."""
 
+import importlib.metadata
 import json
 import math
 import os
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from jaxsparse import files, records
+from jaxsparse import export, files, records
 from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.train import network
 
 RUN = Run(widths=(3, 4), milestones=(5,), epochs=10, measure_every=5, thresholds=Thresholds(norm=0.5))
 
@@ -52,6 +56,25 @@ def test_round_trip(tmp_path: Path) -> None:
     table = records.history(tmp_path, ["test_error", "gamma"])
     assert table["test_error"].to_pylist() == [9.0, 2.0]
     assert table["gamma"].to_pylist() == [[1.0] * 3, [0.0] * 3]
+
+
+def test_a_checkout_that_is_not_installed_writes_records_and_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.metadata.distribution
+
+    def distribution(name: str) -> importlib.metadata.Distribution:
+        if name == "jaxsparse":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    described = records.describe(records.write(record(), tmp_path))
+    assert described["versions"]["jaxsparse"] == declared["project"]["version"]
+    run = RUN
+    card = export.Card.of_run(described).metadata(network(run, jax.random.key(0)))
+    assert json.loads(card["version"]) == declared["project"]["version"]
 
 
 def test_results_are_the_last_epochs(tmp_path: Path) -> None:

@@ -266,8 +266,7 @@ class Declaration:
           InvalidInput: where another declaration is there already, with the differences.
         """
         origin = origin_of(self.run)
-        described = {name: value for name, value in asdict(self).items() if name != "start"}
         started = self.start.described if self.start is not None else {}
         usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
         before = {**usual, "run": asdict(Run()), **origin, "rules": 1}
-        records.declare(folder / "grid.json", "grid", {**described, **started, **origin}, before, _in_todays_names)
+        records.declare(folder / "grid.json", "grid", {**asdict(self), **started, **origin}, before, _in_todays_names)
