@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 import zlib
@@ -145,17 +146,17 @@ QUICK += ["--batch", "200", "--widths", "8", "--measure-every", "2"]
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The second record does not fit: the first stays, and the command goes on once there is room."""
-    out, written, write = tmp_path / "run", [], records._appear
+    out, written, write, one_at_a_time = tmp_path / "run", [], records._appear, threading.Lock()
 
     def appear(found: Any, run: Path) -> Path:
-        written.append(run)
-        if len(written) == 2:
-            monkeypatch.setattr(records, "sync", full)
-        return write(found, run)
+        with one_at_a_time:
+            written.append(run)
+            if len(written) == 2:
+                monkeypatch.setattr(records, "sync", full)
+            return write(found, run)
 
     with monkeypatch.context():
         monkeypatch.setattr(records, "_appear", appear)
-        monkeypatch.setattr(grid.devices, "cores", lambda: 1)
         assert main([*QUICK, "--out", str(out)]) == 2
         monkeypatch.undo()
     (line,) = capsys.readouterr().err.splitlines()

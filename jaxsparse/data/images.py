@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jaxsparse.config import InvalidInput, require
 
@@ -44,5 +44,6 @@ def decoded(content: bytes, mode: str, name: str) -> Image.Image:
 
 
 def _unreadable(name: str, error: Exception) -> InvalidInput:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    told = "its format is unknown" if isinstance(error, UnidentifiedImageError) else str(error)
+    reason = (told.splitlines() or [type(error).__name__])[0]
     return InvalidInput(f"{name} must be a readable image of at most {MOST_PIXELS} pixels: {reason}")
