@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow.parquet
 from flax import nnx
 
 from experiments.findings import read_rows, write_rows
@@ -84,7 +83,7 @@ def row(folder: Path, place: str) -> dict[str, Any]:
     """The figures of a run that ended: `COLUMNS`."""
     described = records.describe(folder)
     common = {"place": place, "status": described["status"], "seconds": described["seconds"]}
-    history = pyarrow.parquet.read_table(folder / "history.parquet")
+    history = records.epochs_of(folder)
     (last,) = history.slice(len(history) - 1).to_pylist()
     if described["status"] == "failed":
         return common

@@ -6,6 +6,7 @@ tx = js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(1e-4))   # any optax traini
 print(js.measure(model, batches))                             # any model: which units are dead
 """
 
+from jaxsparse import starting  # isort: skip  # before all that takes long to import
 from jaxsparse import (
     data,
     dynamics,
@@ -67,6 +68,7 @@ __all__ = [
     "shrinking",
     "simulate",
     "sparsity",
+    "starting",
     "theory",
     "thresholding",
     "trees",

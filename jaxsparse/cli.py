@@ -11,16 +11,17 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from jaxsparse import data, decay, export, grid, models, records, report, smaller, sparsity
+from jaxsparse import data, decay, export, grid, models, records, report, smaller, sparsity, stopping
 from jaxsparse.bench import command as bench_command
-from jaxsparse.config import InvalidInput, Run, Target, Thresholds, require
+from jaxsparse.config import MOST_EPOCHS, InvalidInput, Run, Target, Thresholds, require
 from jaxsparse.data import command as data_command
 from jaxsparse.export import command as export_command
 from jaxsparse.pruning import command as prune_command
@@ -150,7 +151,7 @@ class Settings:
         models.widths_of(self.model)  # refuses unknown names
         scale = EMBEDDED[self.model]
         epochs = scale.epochs if self.epochs is None else self.epochs
-        require(epochs >= 1, "epochs", epochs, "a whole number >= 1")
+        require(1 <= epochs <= MOST_EPOCHS, "epochs", epochs, f"a whole number from 1 to {MOST_EPOCHS}")
         first_phase = round(FIRST_PHASE * epochs)
         every = next(n for n in range(max(1, epochs // POINTS), epochs + 1) if epochs % n == 0)
         return Run(
@@ -310,10 +311,14 @@ COMMANDS = {
 
 def _train_grid(declaration: grid.Declaration, out: Path, command: str, trainer: grid.Trainer) -> int:
     """Trains, shows and reports a grid; 1 where a cell failed."""
-    steps = grid.run(declaration, out, trainer)
-    if not grid.writes():
-        return int(any(end.status == "failed" for step in steps for end in step.ended))
-    live.follow(steps, declaration, out)
+    with contextlib.closing(grid.run(declaration, out, trainer)) as steps:
+        if not grid.writes():
+            return int(any(end.status == "failed" for step in steps for end in step.ended))
+        try:
+            live.follow(steps, declaration, out)
+        except BaseException:  # whatever it is, what is being trained is kept
+            stopping.ask()
+            raise
     page = report.write(out, command)
     print(f"\nreport   {page}\nfigures  {out / 'figures'}\nresults  jaxsparse results {shlex.quote(str(out))} --csv")
     failed = [name for name, status in records.finished(out / "cells").items() if status == "failed"]
@@ -325,7 +330,7 @@ def _train_grid(declaration: grid.Declaration, out: Path, command: str, trainer:
 
 def _grid(flags: Grid, command: str) -> int:
     flags.where.prepare()
-    require(flags.seeds >= 1, "seeds", flags.seeds, "a whole number >= 1")
+    require(1 <= flags.seeds <= grid.MOST_CELLS, "seeds", flags.seeds, f"a whole number from 1 to {grid.MOST_CELLS}")
     declaration = grid.Declaration(
         flags.settings.run(flags.constants.nesterov),
         optimizers=flags.optimizers,
@@ -336,7 +341,7 @@ def _grid(flags: Grid, command: str) -> int:
         constants=flags.constants.given(),
         targets=flags.settings.targets(),
     )
-    out = flags.out or Path("runs") / f"{flags.settings.data}-{flags.settings.model}"
+    out = flags.out or Path("runs").absolute() / f"{flags.settings.data}-{flags.settings.model}"
     return _train_grid(declaration, out, command, flags.where.trainer(declaration.run))
 
 
@@ -354,7 +359,7 @@ def _train(flags: Train, command: str) -> int:
         start=None if flags.start is None else grid.Start(flags.start),
     )
     name = f"{flags.settings.data}-{flags.settings.model}-{flags.optimizer}-{flags.regularizer}"
-    out = flags.out or Path("runs") / name
+    out = flags.out or Path("runs").absolute() / name
     return _train_grid(declaration, out, command, flags.together.trainer(declaration.run))
 
 
@@ -391,13 +396,13 @@ def _export(flags: export_command.Export, command: str) -> int:
 
 def _report(flags: Report, command: str) -> int:
     print(report.write(flags.dir, command))
-    return 0
+    return int(records.is_damaged(flags.dir))
 
 
 def _results(flags: Results, command: str) -> int:
     del command
     report.print_results(flags.dir, csv=flags.csv)
-    return 0
+    return int(records.is_damaged(flags.dir))
 
 
 def _data(flags: data_command.Data, command: str) -> int:
@@ -432,6 +437,16 @@ def _one_line(message: str) -> str:
     return " ".join(first)
 
 
+def _located(flags: Any) -> Any:
+    """The flags with every path made absolute, once and for all: `~` and the current folder mean the same to whoever
+    opens it later."""
+    if isinstance(flags, Path):
+        return Path(os.path.abspath(flags.expanduser()))
+    if not is_dataclass(flags) or isinstance(flags, type):
+        return flags
+    return replace(flags, **{each.name: _located(getattr(flags, each.name)) for each in fields(flags) if each.init})
+
+
 def _parsed(arguments: list[str]) -> Any:
     """The flags of a command.
 
@@ -453,23 +468,38 @@ def _parsed(arguments: list[str]) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what an encoding lacks is no reason to stop
+            stream.reconfigure(errors="replace")
+    with stopping.watching():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt as stop:
+            asked = stop if isinstance(stop, stopping.Stopped) else stopping.Stopped(signal.SIGINT)
+            print(f"jaxsparse: {asked.message}", file=sys.stderr)
+            return asked.status
+
+
+def _run(arguments: list[str]) -> int:
+    flags = None
     try:
         flags = _parsed(arguments)
         if not isinstance(flags, bench_command.Bench):  # which times compiling too
             grid.keep_compiled()
-        status = ACTIONS[type(flags)](flags, shlex.join(["jaxsparse", *arguments]))
+        status = ACTIONS[type(flags)](_located(flags), shlex.join(["jaxsparse", *arguments]))
         sys.stdout.flush()
         return status
     except SystemExit as stopped:
         return int(stopped.code or 0)
-    except ValueError as error:
-        if not isinstance(error, InvalidInput):
-            raise
+    except InvalidInput as error:
         print(f"jaxsparse: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads has enough: `jaxsparse decay --csv | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("jaxsparse: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        if not isinstance(flags, Grid | Train):
+            return 0
+        print("jaxsparse: nobody reads the output; the same command goes on where it was", file=sys.stderr)
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        print(f"jaxsparse: {error.filename or 'a file'} can't be used: {error.strerror or error}", file=sys.stderr)
+        return 1

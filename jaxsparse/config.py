@@ -31,6 +31,8 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 PRECISIONS = ("float32", "bfloat16")
 """Of a training's products and activations."""
+MOST_EPOCHS = 10**6
+"""Of a training."""
 DOUBLE = "float64"
 """Of everything in a training, to tell rounding from other differences; where JAX has it (`JAX_ENABLE_X64=true`)."""
 
@@ -147,7 +149,8 @@ class Run:
             ("beta-rate", self.beta_rate, 1.0),
         ):
             require(self.batch_norm or value == own, name, value, f"{own:g} without batch normalisation")
-        require(self.epochs >= 1, "epochs", self.epochs, "a whole number >= 1")
+        inside = 1 <= self.epochs <= MOST_EPOCHS
+        require(inside, "epochs", self.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
         require(self.batch >= 1, "batch", self.batch, "a whole number >= 1")
         divides = self.batch_norm_parts >= 1 and self.batch % self.batch_norm_parts == 0
         require(divides, "batch-norm-parts", self.batch_norm_parts, f"a divisor of the batch ({self.batch})")

@@ -46,6 +46,9 @@ from jaxsparse.regularizers import (
 from jaxsparse.trees import Mask, Tree
 
 CONVENTIONS: tuple[str, ...] = ("torch", "keras", "optax", "paper")
+RULES = 1
+"""Version of the update rules, regularizers and schedules: to be counted up whenever the same settings give other
+figures than before, beyond rounding. Every record has it, and figures of different ones are never put together."""
 
 
 def sgd(

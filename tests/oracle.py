@@ -111,9 +111,16 @@ def penalty_gradient(regularizer: str, strength: Number, kind: str, w: Array) ->
         return strength * w
     if regularizer == "bn-l1" and kind == "scale":
         return strength * np.sign(w)
-    if regularizer == "group-lasso" and kind == "kernel":
-        return strength * quotient(w, np.sqrt(np.sum(w**2, axis=-2, keepdims=True)) + 0 * w)
+    if regularizer in {"group-lasso", "group-lasso-unweighted"} and kind == "kernel":
+        return (
+            strength * group_weight(regularizer, w) * quotient(w, np.sqrt(np.sum(w**2, axis=-2, keepdims=True)) + 0 * w)
+        )
     return 0 * w
+
+
+def group_weight(regularizer: str, w: Array) -> float:
+    """Of a column of kernels `[.., inputs, outputs]`: the square root of its size, unless groups are unweighted."""
+    return 1.0 if regularizer.endswith("-unweighted") else np.sqrt(w.shape[-2])
 
 
 def trajectory(
@@ -139,10 +146,10 @@ def trajectory(
             w = (1 - strength * lr / learning_rates[0]) * (w + update)
         elif regularizer == "wd-lr":
             w = w + update - lr * strength * w
-        elif regularizer == "proximal-group-lasso" and kind == "kernel":
+        elif regularizer in {"proximal-group-lasso", "proximal-group-lasso-unweighted"} and kind == "kernel":
             stepped = w + update
             norm = np.sqrt(np.sum(stepped**2, axis=-2, keepdims=True)) + 0 * w
-            w = stepped * np.maximum(0, 1 - quotient(lr * strength + 0 * w, norm))
+            w = stepped * np.maximum(0, 1 - quotient(lr * strength * group_weight(regularizer, w) + 0 * w, norm))
         else:
             w = w + update
         out.append(w)

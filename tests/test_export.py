@@ -116,7 +116,7 @@ def test_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["export", str(tmp_path / "training"), "--out", str(tmp_path)]) == 0
     path = tmp_path / "run.safetensors"
     assert capsys.readouterr().out.strip() == str(path)
-    described = json.loads((run / "run.json").read_text())
+    described = records.describe(run)
     shutil.rmtree(tmp_path / "training")
     equal(js.load(path), made, (8, 8, 1))
     with safe_open(path, "numpy") as file:
@@ -138,7 +138,7 @@ def test_shrunk(tmp_path: Path) -> None:
     smaller, _ = js.shrink(made, jnp.ones((2, 8, 8, 1)))
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(nnx.state(smaller)).items()}
     assert arrays["hidden/0/linear/kernel"].shape == (64, 5)
-    save_file(arrays, run / "weights.safetensors")
+    records.write_network(run, {**records.describe(run), "shrunk": {}}, arrays)
     assert main(["export", str(run)]) == 0
     assert main(["export", str(tmp_path / "run.safetensors"), "--out", str(tmp_path / "again.safetensors")]) == 0
     assert export.read(tmp_path / "again.safetensors")[1] == export.read(tmp_path / "run.safetensors")[1]

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "trees", "theory", "tracing"},
+    {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting"},
     {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records"},
     {"train", "dynamics", "thresholding", "shrinking"},

@@ -1,16 +1,27 @@
 """Records: what is written is read back, appears whole or not at all, and nothing unpickles."""
 
+import importlib.metadata
 import json
 import math
+import os
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from jaxsparse import records
+from jaxsparse import export, files, records
 from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.train import network
 
 RUN = Run(widths=(3, 4), milestones=(5,), epochs=10, measure_every=5, thresholds=Thresholds(norm=0.5))
+
+
+OWN = "from jaxsparse import owners; print(owners.own(), end='')"
 
 
 def record(name: str = "adam-l2-0.1-seed0", status: str = "done", error: float = 2.0, seed: int = 0) -> records.Record:
@@ -47,6 +58,25 @@ def test_round_trip(tmp_path: Path) -> None:
     assert table["gamma"].to_pylist() == [[1.0] * 3, [0.0] * 3]
 
 
+def test_a_checkout_that_is_not_installed_writes_records_and_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.metadata.distribution
+
+    def distribution(name: str) -> importlib.metadata.Distribution:
+        if name == "jaxsparse":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    described = records.describe(records.write(record(), tmp_path))
+    assert described["versions"]["jaxsparse"] == declared["project"]["version"]
+    run = RUN
+    card = export.Card.of_run(described).metadata(network(run, jax.random.key(0)))
+    assert json.loads(card["version"]) == declared["project"]["version"]
+
+
 def test_results_are_the_last_epochs(tmp_path: Path) -> None:
     for seed in (1, 0):
         records.write(record(f"cell{seed}", error=seed + 0.5, seed=seed), tmp_path)
@@ -65,8 +95,10 @@ def test_a_run_travels(tmp_path: Path) -> None:
     assert records.packed(come) == records.packed(sent)
     assert records.finished(tmp_path / "here") == {sent.name: "done"}
     assert records.unpack({"../escaped": b"1"}, come) == come
-    assert records.packed(come) == {"escaped": b"1"}, "replaced whole, and nothing beside it"
-    assert [path.name for path in (tmp_path / "here").iterdir()] == [come.name]
+    assert records.packed(come) == records.packed(sent), "a finished run stays"
+    other = records.unpack({"../escaped": b"1"}, tmp_path / "here" / "other")
+    assert records.packed(other) == {"escaped": b"1"}, "nothing beside it"
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [come.name, "other"]
 
 
 def test_rewriting_replaces(tmp_path: Path) -> None:
@@ -82,14 +114,25 @@ def test_interrupted_write_leaves_nothing_that_counts(tmp_path: Path, monkeypatc
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records, "save_file", killed)
-    with pytest.raises(KeyboardInterrupt):
-        records.write(record("torn"), tmp_path)
-    assert [path.name for path in tmp_path.glob("torn*")] == ["torn.partial"]
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "sync", killed)
+        patch.setattr(records, "remove", lambda path: None)  # a killed process cleans up nothing
+        with pytest.raises(KeyboardInterrupt):
+            records.write(record("torn"), tmp_path)
+    (torn,) = tmp_path.glob("torn*")
+    torn.rename(tmp_path / "torn.00000000-1-1.0.partial")  # of another machine, whose clock need not be ours
+    (tmp_path / "old.partial").mkdir()  # of an earlier version
     assert set(records.finished(tmp_path)) == {"whole"}
     assert records.results(tmp_path).num_rows == 1
     records.clear_partial(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["torn.00000000-1-1.0.partial", "whole"]
+    os.utime(tmp_path / "torn.00000000-1-1.0.partial", (0, 0))
+    mine = files.partial_of(tmp_path / "mine")
+    mine.touch()
+    gone = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, check=True).stdout
+    (tmp_path / f"theirs.{gone}.0.partial").touch()
+    records.clear_partial(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [mine.name, "whole"]
 
 
 def test_text_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,8 +153,10 @@ def test_statistics_that_are_not_numbers_survive(tmp_path: Path) -> None:
 def test_no_run(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "run.json").write_text(text)
-    with pytest.raises(InvalidInput, match="run must be the folder of a run"):
+    reason = "run must be the folder of a run" if text is None else r"run must be whole, .*run\.json' is damaged"
+    with pytest.raises(InvalidInput, match=reason) as no:
         records.describe(tmp_path)
+    assert "\n" not in str(no.value)
     with pytest.raises(InvalidInput, match="dir must be a folder with finished runs"):
         records.results(tmp_path)
 
@@ -130,18 +175,48 @@ def test_a_folder_belongs_to_one_declaration(tmp_path: Path) -> None:
     records.declare(path, "grid", first)
     before = path.read_bytes()
     records.declare(path, "grid", first)
-    assert json.loads(before) == {"run": {"batch": 1, "none": {}}, "seeds": [0, 1]}
-    with pytest.raises(InvalidInput, match=r"one of the same grid, .* differs: batch was 1, is now 2; new was None,"):
+    assert files.declared(path, "out") == {"run": {"batch": 1, "none": {}}, "seeds": [0, 1]}
+    told = r"one of the same grid, .* differs: run\.batch was 1, is now 2; run\.new was absent, is now 3$"
+    with pytest.raises(InvalidInput, match=told):
         records.declare(path, "grid", {**first, "run": {"batch": 2, "none": {}, "new": 3}})
     assert path.read_bytes() == before
+    records.declare(path, "grid", {**first, "new": 1}, {"new": 1, "seeds": 9})  # a default for what is not there
+
+
+def test_settings_of_one_innermost_name_are_told_apart(tmp_path: Path) -> None:
+    path, first = tmp_path / "grid.json", {"run": {"activation": "relu", "thresholds": {"activation": 1e-12}}}
+    records.declare(path, "grid", first)
+    with pytest.raises(InvalidInput, match=r"differs: run\.activation was relu, is now tanh$"):
+        records.declare(path, "grid", {"run": {**first["run"], "activation": "tanh"}})
+
+
+def test_of_two_declarations_at_the_same_time_one_counts(tmp_path: Path) -> None:
+    """A hundred times eight threads, all with declarations of their own: one is written, the others see it."""
+
+    def attempt(path: Path, number: int) -> int | str:
+        try:
+            records.declare(path, "grid", {"seeds": number})
+        except InvalidInput as error:
+            return str(error)
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        for race in range(100):
+            path = tmp_path / str(race) / "grid.json"
+            told = list(pool.map(lambda number, path=path: attempt(path, number), range(8)))
+            (winner,) = [one for one in told if isinstance(one, int)]
+            assert files.declared(path, "out") == {"seeds": winner}
+            assert all(f"differs: seeds was {winner}, is now" in one for one in told if isinstance(one, str))
+            assert [left.name for left in path.parent.iterdir()] == ["grid.json"]
 
 
 def test_a_declaration_of_an_older_version_has_the_defaults(tmp_path: Path) -> None:
     """A grid that an older version began goes on under the same settings, and under no others."""
-    path, older, defaults = tmp_path / "new" / "grid.json", {"run": {"batch": 1}}, {"batch": 9, "kinds": ("a", "b")}
+    path, older = tmp_path / "new" / "grid.json", {"run": {"batch": 1}}
+    defaults = {"run": {"batch": 9, "kinds": ("a", "b")}}
     records.declare(path, "grid", older)
     records.declare(path, "grid", {"run": {"batch": 1, "kinds": ("a", "b")}}, defaults)
-    with pytest.raises(InvalidInput, match=r"differs: kinds was \['a', 'b'\], is now \['a'\]"):
+    with pytest.raises(InvalidInput, match=r"differs: run\.kinds was \['a', 'b'\], is now \['a'\]"):
         records.declare(path, "grid", {"run": {"batch": 1, "kinds": ("a",)}}, defaults)
 
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 import figures.__main__ as pictures
-from jaxsparse import records, report
+from jaxsparse import files, records, report
 from jaxsparse.config import InvalidInput, Run
 from jaxsparse.grid import Declaration
 from jaxsparse.report import figures, gallery, histories, reading, table
@@ -313,8 +313,8 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monke
         if path.name.startswith("report.html"):
             raise OSError("disk full")
 
-    monkeypatch.setattr(records, "_sync", full)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(InvalidInput, match=r"report.html can.t be written .disk full"):
         report.write(folder, "second")
     assert (folder / "report.html").read_bytes() == before
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import save_file
 
 import jaxsparse as js
 from jaxsparse import data, records
@@ -72,7 +71,7 @@ def test_by_activation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     network.hidden[0].norm.bias[...] = jnp.where(DEAD["mlp"], -99.0, 0.1)
     network.hidden[0].norm.scale[...] = jnp.ones(6)
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(nnx.state(network)).items()}
-    save_file(arrays, tmp_path / "run" / "weights.safetensors")
+    records.write_network(tmp_path / "run", records.describe(tmp_path / "run"), arrays)
     assert main(["shrink", str(tmp_path / "run"), "--by", "activation", "--out", str(tmp_path / "b"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["removed"]["hidden/0"] == 2

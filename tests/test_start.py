@@ -136,7 +136,7 @@ def test_what_is_no_network_is_one_line(trained: Path, tmp_path: Path, capsys: p
     records.write_network(
         broken, records.describe(source), {name: np.nan * array for name, array in records.weights(source).items()}
     )
-    with pytest.raises(InvalidInput, match="start must be a network whose weights are finite numbers"):
+    with pytest.raises(InvalidInput, match=r"must be one with finite weights, got .*broken': .* is not finite"):
         Start(broken).check(make_train(RUN))
     assert not (tmp_path / "out").exists()
 

@@ -181,9 +181,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     saved: list[int] = []
     save = checkpoint.save
 
-    def watched(folder: Path, epoch: int, *rest: Any) -> None:
-        save(folder, epoch, *rest)
-        saved.append(epoch)
+    def watched(folder: Path, cell: Cell, kept: checkpoint.Kept) -> None:
+        save(folder, cell, kept)
+        saved.append(len(kept.reached.losses))
         if saved == list(range(1, killed + 1)):
             raise KeyboardInterrupt
 
@@ -191,20 +191,42 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     command = [*FLAGS, "--out", str(tmp_path / "run")]
     assert main(command) == 130
     (kept,) = (tmp_path / "run" / "cells").glob("*.checkpoint")
-    assert [path.name for path in kept.iterdir()] == [f"epoch-{killed}"]
+    assert {int(path.name.split("-")[1]) for path in kept.iterdir()} == {killed, max(1, killed - 1)}
     assert main(command) == 0
     assert saved == [1, 2, 3, 4]  # no epoch was trained twice
     assert outcome(tmp_path / "run") == outcome(imagenet / "whole")
     assert not kept.exists()
 
 
-def test_a_damaged_checkpoint_is_named(imagenet: Path, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_put_aside_for_the_one_before(
+    imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flipped bit, a torn file, and what an earlier version left; in the end the bits of a training undisturbed."""
+    cell = Cell(replace(RUN, data="imagenet", batch=2, widths=(2,), epochs=4), HYPER, 0, "l2")
+    *_, expected = streaming.train(cell, tmp_path / "undisturbed")
+    monkeypatch.setattr(checkpoint, "KEPT", 4)
+    list(streaming.train(cell, tmp_path))
+    kept = checkpoint.folder_of(tmp_path, cell.name)
+    one, two, three, four = sorted(kept.iterdir())
+    content = bytearray(four.read_bytes())
+    content[len(content) // 2] ^= 8
+    four.write_bytes(content)
+    three.write_bytes(three.read_bytes()[:1000])
+    (kept / "epoch-5").mkdir()
+    *_, found = streaming.train(cell, tmp_path)
+    close(found, expected, rtol=0, atol=0)
+    for name in ("epoch-5", four.name, three.name):
+        assert (kept / f"{name}.aside-1").exists()
+        assert f"kept as {kept / name}.aside-1, and training goes on from the one before" in caplog.text
+    assert {path for path in kept.iterdir() if ".aside" not in path.name} >= {one, two}
+
+
+def test_a_checkpoint_of_another_training_is_refused(imagenet: Path, tmp_path: Path) -> None:
     cell = Cell(replace(RUN, data="imagenet", batch=2, widths=(2,)), HYPER, 0, "l2")
-    there = checkpoint.folder_of(tmp_path, cell.name) / "epoch-1"
-    there.mkdir(parents=True)
-    with pytest.raises(InvalidInput, match=f"checkpoint must be whole and of this training, or removed: {there}") as no:
-        list(streaming.train(cell, tmp_path))
-    assert "\n" not in str(no.value)
+    next(streaming.train(cell, tmp_path))
+    other = replace(cell, run=replace(cell.run, slope=0.02))
+    with pytest.raises(InvalidInput, match=r"checkpoint must be of this .*run\.slope was 0\.01, is now 0\.02"):
+        next(streaming.train(other, tmp_path))
 
 
 def test_commands_on_a_streamed_run(imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

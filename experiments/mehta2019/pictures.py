@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.measured import Measured
 from experiments.papers import Setting
 from experiments.studies import place
+from jaxsparse import records
 from jaxsparse.config import InvalidInput
 from jaxsparse.report.figures import in_style
 
@@ -38,10 +38,10 @@ def _label(setting: Setting) -> str:
 
 def _course(measured: Measured, root: Path, setting: Setting, layer: int) -> Course:
     """Of the first seed; `layer` counts from the end where it is negative."""
-    path = root / place(measured.scale.cells(setting)[0]) / "history.parquet"
-    if not path.exists():
+    run = root / place(measured.scale.cells(setting)[0])
+    if not run.exists():
         raise InvalidInput(f"run folder must hold a training of {_label(setting)}, got {str(root)!r}")
-    read = pyarrow.parquet.read_table(path, columns=["epochs", "gamma", "beta", "layer_units"]).to_pydict()
+    read = records.epochs_of(run, ["epochs", "gamma", "beta", "layer_units"]).to_pydict()
     ends = np.cumsum(read["layer_units"][0])[:-1]
     gamma, beta = (np.split(np.asarray(read[name], float), ends, axis=1)[layer] for name in ("gamma", "beta"))
     return Course(np.asarray(read["epochs"]), gamma, beta)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow.parquet
 from flax import nnx
 
 import jaxsparse as js
@@ -123,7 +122,7 @@ def of_network(folder: Path, seed: int) -> dict[str, Any]:
     described, model = records.describe(folder), export.load(folder)
     run = records.run_of(described)
     dataset = _dataset(run.data, run.pixels)
-    history = pyarrow.parquet.read_table(folder / "history.parquet").to_pydict()
+    history = records.epochs_of(folder).to_pydict()
     params = flatten(nnx.as_pure(nnx.state(model, nnx.Param)))
     chosen = jax.tree.leaves(THRESHOLDED[run.thresholded](nnx.as_pure(nnx.state(model, nnx.Param))))
     kernels = {name: np.asarray(leaf) for (name, leaf), flag in zip(params.items(), chosen, strict=True) if flag}

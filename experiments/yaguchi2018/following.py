@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow.parquet
 
 from experiments.findings import Findings, read_rows, write_rows
 from experiments.studies import place
@@ -44,7 +43,7 @@ load = lru_cache(maxsize=2)(data.load)
 
 def history(root: Path, cell: Cell, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Columns of a training's history, `[points]` or `[points, units]`."""
-    read = pyarrow.parquet.read_table(root / place(cell) / "history.parquet", columns=list(names)).to_pydict()
+    read = records.epochs_of(root / place(cell), names).to_pydict()
     return {name: np.asarray(values) for name, values in read.items()}
 
 

@@ -8,6 +8,7 @@ their archives once.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -30,6 +31,7 @@ from jaxsparse.data import (
     shapes,
     tinyimagenet,
 )
+from jaxsparse.data import dataset as _dataset
 from jaxsparse.data.dataset import PIXELS, Dataset, Description, Split, batches_of, preprocess, shuffled
 from jaxsparse.data.passes import Seen, examples, seen_in
 from jaxsparse.data.streaming import Stream, Streamed
@@ -45,6 +47,7 @@ __all__ = [
     "batches_of",
     "describe",
     "examples",
+    "fingerprint",
     "is_known",
     "is_ready",
     "load",
@@ -138,6 +141,21 @@ def require_ready(name: str) -> None:
         mnist_5k.require_installed()
     elif embedded is None:
         prepared.require_prepared(name)
+
+
+def fingerprint(name: str) -> str:
+    """SHA-256 of the images and labels of a data set; the same throughout a process, in which no other may
+    prepare it anew.
+
+    Raises:
+      InvalidInput: for an unknown name, or a set that has to be prepared first.
+    """
+    return prepared.fingerprint(name) if _embedded(name) is None else _fingerprint_of_embedded(name)
+
+
+@lru_cache
+def _fingerprint_of_embedded(name: str) -> str:
+    return _dataset.fingerprint(load(name))
 
 
 Opened = TypeVar("Opened", Dataset, Stream)

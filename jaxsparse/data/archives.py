@@ -5,23 +5,27 @@ Members are read in memory and picked by name; nothing that an archive holds eve
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import tarfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 from rich.progress import Progress
 
 from jaxsparse.config import InvalidInput, require
-from jaxsparse.records import PARTIAL
+from jaxsparse.files import partial_of
 
 BLOCK = 1 << 20
+LARGEST = 1 << 28
+"""Bytes of a file in an archive; the official ones have at most 154 million."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Archive:
         path = folder / self.file
         if path.exists():
             return
-        partial = path.with_name(path.name + PARTIAL)
+        partial = partial_of(path)
         try:
             with urllib.request.urlopen(self.url, timeout=60) as answer, partial.open("wb") as file:
                 size = answer.headers.get("Content-Length")
@@ -91,14 +95,33 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar archive's files, in order, compressed or not.
+def read_bounded(file: IO[bytes] | gzip.GzipFile, path: Path, name: str = "", most: int = LARGEST) -> bytes:
+    """All of a file, of which no more is unpacked than a bound.
+
+    Args:
+      file: is read.
+      path: of the archive.
+      name: of the file in it.
+      most: bytes.
 
     Raises:
-      InvalidInput: where it is damaged.
+      InvalidInput: naming the archive and the file, where there is more.
+    """
+    content = file.read(most + 1)
+    named = " ".join(filter(None, (path.name, name)))
+    require(len(content) <= most, named, "more", f"of the official layout, with at most {most} bytes in a file")
+    return content
+
+
+def tar_members(path: Path, wanted: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a tar archive's files, in order, compressed or not; only of those that are wanted.
+
+    Raises:
+      InvalidInput: where it is damaged, or a file in it is larger than `LARGEST`.
     """
     with reading(path), tarfile.open(path) as archive:
         for member in archive:
-            file = archive.extractfile(member) if member.isfile() else None
-            if file is not None:
-                yield member.name, file.read()
+            if member.isfile() and (wanted is None or member.name in wanted):
+                file = archive.extractfile(member)
+                if file is not None:
+                    yield member.name, read_bounded(file, path, member.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.numpy import save_file
 
 from jaxsparse.data import folders
 from jaxsparse.data.dataset import Arrays
-from jaxsparse.records import PARTIAL
+from jaxsparse.files import partial_of
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -54,7 +53,7 @@ def remember(name: str, sources: tuple[Path, ...], make: Callable[[], tuple[Arra
         arrays = dict[str, np.ndarray](zip(NAMES, (*train, *test), strict=True))
         with suppress(OSError):  # without a place to keep them they are made each time
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+            partial = partial_of(path)
             save_file(arrays, partial, {"sha256": _checksum(arrays)})
             partial.replace(path)
     return (arrays[NAMES[0]], arrays[NAMES[1]]), (arrays[NAMES[2]], arrays[NAMES[3]])

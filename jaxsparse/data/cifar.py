@@ -71,7 +71,7 @@ def splits(name: str, folder: Path) -> Splits:
     layout = _LAYOUTS[name]
     path = folder / layout.archive.file
     wanted = {*layout.train, *layout.test}
-    contents = {member: content for member, content in tar_members(path) if member in wanted}
+    contents = dict(tar_members(path, wanted))
     missing = sorted(wanted - contents.keys())
     require(not missing, path.name, f"none of {' '.join(missing)}", "the binary version, with all its parts")
 

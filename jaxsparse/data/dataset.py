@@ -6,6 +6,7 @@ nothing travels from host to device during an epoch.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +61,16 @@ class Dataset:
     deviation: jax.Array
     """per channel, what `preprocess` divides by: that of the training images, or white"""
     description: Description = field(metadata={"static": True})
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of images and labels, first the training then the test split."""
+    digest = hashlib.sha256()
+    for array in (dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels):
+        held = np.ascontiguousarray(array)
+        digest.update(f"{held.dtype} {held.shape} ".encode())
+        digest.update(held.data)
+    return digest.hexdigest()
 
 
 Arrays = tuple[np.ndarray, np.ndarray]

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from jaxsparse.config import InvalidInput, require, require_choice
-from jaxsparse.data import prepared
-from jaxsparse.data.archives import Archive, reading, tar_members
+from jaxsparse.data import images, prepared
+from jaxsparse.data.archives import Archive, read_bounded, reading, tar_members
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits
 from jaxsparse.data.streaming import Batch, Resumable, Stream
@@ -63,7 +63,7 @@ def _kit(path: Path) -> tuple[list[str], list[str]]:
 
     root = "ILSVRC2012_devkit_t12/data"
     wanted = {f"{root}/meta.mat", f"{root}/ILSVRC2012_validation_ground_truth.txt"}
-    contents = {name: content for name, content in tar_members(path) if name in wanted}
+    contents = dict(tar_members(path, wanted))
     require(contents.keys() == wanted, path.name, " ".join(contents) or "nothing", f"with {' '.join(sorted(wanted))}")
     meta, truth = (contents[name] for name in sorted(wanted, reverse=True))
     with reading(path):
@@ -91,7 +91,7 @@ def splits(name: str, folder: Path) -> Splits:
                     for image in inner:
                         file = inner.extractfile(image) if image.isfile() else None
                         if file is not None:
-                            yield file.read(), labels[found[1]]
+                            yield read_bounded(file, path, image.name), labels[found[1]]
         require(seen == labels.keys(), path.name, f"{len(seen)} classes", f"whole, with {len(labels)} classes")
 
     def test() -> Iterator[Example]:
@@ -110,7 +110,7 @@ def splits(name: str, folder: Path) -> Splits:
 
 def resized(image: bytes) -> np.ndarray:
     """An image file as `[256, 256, 3]` uint8."""
-    photograph = Image.open(io.BytesIO(image)).convert("RGB")
+    photograph = images.decoded(image, "RGB", "image")
     return np.asarray(photograph.resize((RESIZED, RESIZED), Image.Resampling.BILINEAR))
 
 

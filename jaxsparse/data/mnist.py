@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsparse.config import require
-from jaxsparse.data.archives import Archive, reading
+from jaxsparse.data.archives import Archive, read_bounded, reading
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits, png
 
@@ -41,7 +41,7 @@ def archives(name: str) -> tuple[Archive, ...]:
 
 def _idx(path: Path, magic: int, dimensions: int) -> np.ndarray:
     with reading(path), gzip.open(path) as file:
-        content = file.read()
+        content = read_bounded(file, path)
     header = np.frombuffer(content, ">u4", min(1 + dimensions, len(content) // 4))
     shape = tuple(int(size) for size in header[1:])
     fits = len(header) == 1 + dimensions and header[0] == magic and len(content) == header.nbytes + np.prod(shape)

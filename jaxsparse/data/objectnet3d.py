@@ -8,14 +8,13 @@ not state its split; here every fifth image of a class, in order of the files' n
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jaxsparse.config import require
+from jaxsparse.data import images
 from jaxsparse.data.archives import Archive, reading
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits, png
@@ -61,8 +60,10 @@ def splits(name: str, folder: Path) -> Splits:
             for position, path in enumerate(files):
                 if (position % EVERY == EVERY - 1) == test:
                     with reading(path):
-                        image = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("L"))
-                    require(image.shape == (SIDE, SIDE), str(path.relative_to(folder)), image.shape, "64x64 pixels")
+                        content = path.read_bytes()
+                    name = str(path.relative_to(folder))
+                    image = np.asarray(images.decoded(content, "L", name))
+                    require(image.shape == (SIDE, SIDE), name, image.shape, "64x64 pixels")
                     yield png(image), label
 
     return examples(test=False), examples(test=True)

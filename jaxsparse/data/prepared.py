@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from jaxsparse.config import InvalidInput, require
-from jaxsparse.data import cache, folders
+from jaxsparse.data import cache, folders, images
 from jaxsparse.data.dataset import Arrays, Dataset, Description, on_device
-from jaxsparse.records import PARTIAL, write_text
+from jaxsparse.files import clear_partial, partial_of, remove, write_text
 
 Example = tuple[bytes, int]
 """An image file and its label."""
@@ -44,7 +43,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def pixels(image: bytes, channels: int) -> np.ndarray:
     """The pixels `[height, width, channels]` uint8 of an image file."""
-    decoded = np.asarray(Image.open(io.BytesIO(image)).convert("L" if channels == 1 else "RGB"))
+    decoded = np.asarray(images.decoded(image, "L" if channels == 1 else "RGB", "image"))
     return decoded.reshape(*decoded.shape[:2], channels)
 
 
@@ -112,12 +111,14 @@ def write(official: Description, splits: Splits, verified: bool, root: Path) -> 
                 require(
                     0 <= label < official.classes, "label", label, f"a whole number from 0 to {official.classes - 1}"
                 )
+                images.opened(image, f"image {key}")
                 checksum.add((image, label))
                 yield key, {"image": io.BytesIO(image), "label": label}
 
     final = root / official.name
-    partial = final.with_name(final.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
+    root.mkdir(parents=True, exist_ok=True)
+    clear_partial(root)
+    partial, former = partial_of(final), partial_of(final)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         builder = Builder(data_dir=partial, file_format="array_record")
@@ -125,9 +126,12 @@ def write(official: Description, splits: Splits, verified: bool, root: Path) -> 
     sizes = {f"{name}_size": split.num_examples for name, split in builder.info.splits.items()}
     written = Path(builder.data_dir)
     write_text(written / MARKER, json.dumps({"verified": verified, **sizes, "sha256": checksum.hexdigest()}, indent=1))
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():
+        final.rename(former)
     written.rename(final)
-    shutil.rmtree(partial, ignore_errors=True)
+    remove(partial)
+    remove(former)
+    _used.pop(final, None)
     return final
 
 
@@ -137,6 +141,24 @@ def _marker(name: str) -> dict[str, Any] | None:
         return json.loads((folders.prepared() / name / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+_used: dict[Path, str] = {}
+"""Checksums of the sets that this process uses, by folder."""
+
+
+def fingerprint(name: str) -> str:
+    """Checksum of the examples of a prepared set; always the same in a process, unless it prepares the set itself.
+
+    Raises:
+      InvalidInput: where it is not prepared, or was prepared anew since its first use here.
+    """
+    require_prepared(name)
+    folder = folders.prepared() / name
+    now = str((_marker(name) or {}).get("sha256"))
+    if _used.setdefault(folder, now) != now:
+        raise InvalidInput(f"data must be the same throughout, {folder} was prepared anew: give the command again")
+    return now
 
 
 def is_there(name: str) -> bool:
@@ -164,7 +186,7 @@ def source(name: str, split: str) -> Any:
     Raises:
       InvalidInput: where it is not prepared, or TFDS is not installed.
     """
-    require_prepared(name)
+    fingerprint(name)
     tfds = _tfds()
     builder = tfds.builder_from_directory(folders.prepared() / name)
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -172,12 +194,12 @@ def source(name: str, split: str) -> Any:
 
 def _arrays(description: Description, split: str, checksum: Checksum) -> Arrays:
     examples = source(description.name, split)
-    images = np.empty((len(examples), *description.shape), np.uint8)
+    shown = np.empty((len(examples), *description.shape), np.uint8)
     labels = np.empty(len(examples), np.int32)
     for index, example in enumerate(examples):
         checksum.add((example["image"], int(example["label"])))
-        images[index], labels[index] = pixels(example["image"], description.shape[-1]), example["label"]
-    return images, labels
+        shown[index], labels[index] = pixels(example["image"], description.shape[-1]), example["label"]
+    return shown, labels
 
 
 def load(official: Description) -> Dataset:
@@ -186,7 +208,7 @@ def load(official: Description) -> Dataset:
     Raises:
       InvalidInput: where it is not prepared, or damaged since.
     """
-    require_prepared(official.name)
+    fingerprint(official.name)
     description, folder = describe(official), folders.prepared() / official.name
 
     def make() -> tuple[Arrays, Arrays]:

@@ -14,7 +14,7 @@ from jaxsparse.data import prepared
 from jaxsparse.data.archives import Archive
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits
-from jaxsparse.records import writable
+from jaxsparse.files import writable
 
 
 class Published(Protocol):

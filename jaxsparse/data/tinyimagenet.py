@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxsparse.config import require
-from jaxsparse.data.archives import Archive, reading
+from jaxsparse.data.archives import Archive, read_bounded, reading
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits
 
@@ -38,14 +38,19 @@ def archives(name: str) -> tuple[Archive, ...]:
     return (ARCHIVE,)
 
 
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:
+    with archive.open(name) as file:
+        return read_bounded(file, path, name)
+
+
 def splits(name: str, folder: Path) -> Splits:
     """Training and validation examples from the zip in a folder."""
     del name
     path = folder / ARCHIVE.file
     with reading(path), zipfile.ZipFile(path) as archive:
         members = archive.namelist()
-        classes = sorted(archive.read(f"{ROOT}/wnids.txt").decode().split())
-        lines = archive.read(f"{ROOT}/val/val_annotations.txt").decode().splitlines()
+        classes = sorted(_member(archive, path, f"{ROOT}/wnids.txt").decode().split())
+        lines = _member(archive, path, f"{ROOT}/val/val_annotations.txt").decode().splitlines()
     labels = {wnid: label for label, wnid in enumerate(classes)}
     pattern = re.compile(rf"{ROOT}/train/(n\d+)/images/\1_\d+\.JPEG")
     train = {member: found[1] for member in members if (found := pattern.fullmatch(member))}
@@ -60,6 +65,6 @@ def splits(name: str, folder: Path) -> Splits:
     def examples(part: dict[str, str]) -> Iterator[Example]:
         with reading(path), zipfile.ZipFile(path) as archive:
             for member, wnid in part.items():
-                yield archive.read(member), labels[wnid]
+                yield _member(archive, path, member), labels[wnid]
 
     return examples(train), examples(test)

@@ -13,7 +13,7 @@ import tyro
 from jaxsparse import optimizers, regularizers
 from jaxsparse.config import require, require_choice
 from jaxsparse.dynamics import protocols
-from jaxsparse.grid.declaration import PAPER_LEARNING_RATES, constants_of
+from jaxsparse.grid.declaration import MOST_CELLS, PAPER_LEARNING_RATES, constants_of
 
 STEPS = 100_000
 """Where nothing else is said."""
@@ -66,7 +66,8 @@ class Plan:
         require(self.init is None or math.isfinite(self.init), "init", self.init, "a finite number")
         most = source.steps if isinstance(source, protocols.Trace) else 2**31 - 2
         require(self.steps is None or 1 <= self.steps <= most, "steps", self.steps, f"a whole number from 1 to {most}")
-        require(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "a whole number >= 1")
+        inside = self.seeds is None or 1 <= self.seeds <= MOST_CELLS
+        require(inside, "seeds", self.seeds, f"a whole number from 1 to {MOST_CELLS}")
         rate = self.learning_rate
         fine = rate is None or (math.isfinite(rate) and rate > 0)
         require(fine, "learning_rate", rate, "a finite number > 0")

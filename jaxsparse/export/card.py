@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.metadata import version
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+import jaxsparse
 from jaxsparse import data, models, records
-from jaxsparse.config import InvalidInput
+from jaxsparse.config import DOUBLE, InvalidInput, require
 from jaxsparse.layers import activation
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten
+
+LARGEST = 1 << 24
+"""Units of a layer, pixels of a side, or classes."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Card:
     deviation: tuple[float, ...] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
     """how it was trained: the `run.json` of its run"""
+
+    def __post_init__(self) -> None:
+        counts = {"shape": self.shape, "classes": (self.classes,), "built": self.built, "head": self.head or ()}
+        counts["pooled"] = self.pooled or ()
+        for name, found in counts.items():
+            whole = isinstance(found, tuple) and all(type(count) is int and 0 <= count <= LARGEST for count in found)
+            require(whole, f"card's {name}", found, f"whole numbers from 0 to {LARGEST}")
+        require(len(self.shape) == 3 and min(self.shape) > 0, "card's shape", self.shape, "height, width and channels")
+        require(self.classes > 0, "card's classes", self.classes, "at least 1")
+        for name, found in {"slope": (self.slope,), "mean": self.mean, "deviation": self.deviation}.items():
+            finite = all(isinstance(number, int | float) and math.isfinite(number) for number in found)
+            require(finite, f"card's {name}", found, "finite numbers")
+        for name, kind in {"model": str, "activation": str, "batch_norm": bool, "run": Mapping}.items():
+            require(isinstance(getattr(self, name), kind), f"card's {name}", getattr(self, name), f"a {kind.__name__}")
 
     @classmethod
     def of_run(cls, described: Mapping[str, Any]) -> Card:
@@ -93,14 +112,18 @@ class Card:
             name.removesuffix("/kernel").removesuffix("/linear"): leaf.shape[-1] for name, leaf in kernels.items()
         }
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        found |= {"widths": widths, "version": version("jaxsparse")}
+        found |= {"widths": widths, "version": jaxsparse.__version__}
         return {name: json.dumps(value) for name, value in found.items()}
 
-    def network(self, arrays: Mapping[str, np.ndarray]) -> models.Network:
+    def network(self, arrays: Mapping[str, np.ndarray], exact: bool = False) -> models.Network:
         """The network with these arrays, by name, in evaluation mode.
 
+        Args:
+          arrays: by name.
+          exact: whether they must have the sizes that the network was built with.
+
         Raises:
-          InvalidInput: for an unknown network, or where an array is missing.
+          InvalidInput: for an unknown network, or where an array is missing, too many, or of another type or shape.
         """
         model = nnx.eval_shape(
             lambda: models.build(
@@ -118,6 +141,30 @@ class Card:
             model.flatten = model.flatten if self.flatten is None else self.flatten
             for number, block in enumerate(model.convolutions, start=1):
                 block.pool = block.pool if self.pooled is None else number in self.pooled
+        self._check(arrays, flatten(nnx.state(model)), exact)
         model = replace_arrays(model, {name: jnp.asarray(array) for name, array in arrays.items()})
         model.eval()
+        self._check_shapes(model)
         return model
+
+    def _check(self, arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any], exact: bool) -> None:
+        """Raises `InvalidInput` for arrays that the network can't have, or of another type, or shape if exact; a layer
+        may have got a bias where it need not be exact."""
+        kind = DOUBLE if self.run.get("run", {}).get("precision") == DOUBLE else "float32"
+        for name, array in arrays.items():
+            layer, _, last = name.rpartition("/")
+            known = name in expected or (not exact and last == "bias" and f"{layer}/kernel" in expected)
+            require(known, "weights", name, f"without arrays that {self.model} has not")
+            require(array.dtype == kind, f"weights {name}", str(array.dtype), kind)
+            if exact:
+                shape = list(expected[name].shape)
+                require(list(array.shape) == shape, f"weights {name}", list(array.shape), f"of shape {shape}")
+
+    def _check_shapes(self, model: models.Network) -> None:
+        """Raises `InvalidInput` unless the arrays fit together, from an image to a number for each class."""
+        try:
+            logits = jax.eval_shape(model, jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)).shape
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InvalidInput(f"weights must have shapes that fit together: {reason}") from None
+        require(logits == (1, self.classes), "weights", f"{logits[1:]} outputs", f"made for {self.classes} classes")

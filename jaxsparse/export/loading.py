@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def load(path: str | Path, like: nnx.Module | None = None) -> Any:
         of a training that holds just one, or with one such file.
 
     Raises:
-      InvalidInput: where there is no network, or one of a run that failed.
+      InvalidInput: where there is no network, or one of a run that failed or whose weights are not finite.
+      Damaged: where it is not what was written.
     """
     if like is None:
         return read(path)[0]
@@ -63,6 +65,7 @@ def read(path: str | Path) -> tuple[models.Network, Card]:
     """
     folder = folder_of(path)
     files = [folder] if folder.is_file() else sorted(folder.glob("*.safetensors"))
+    described: Mapping[str, Any] = {}
     if len(files) == 1 and not (folder / "run.json").exists():
         arrays, metadata = arrays_of(files[0])
         card = Card.of_metadata(metadata)
@@ -70,7 +73,12 @@ def read(path: str | Path) -> tuple[models.Network, Card]:
         described = records.describe(folder)
         require(described["status"] != "failed", "run", str(folder), "one that did not fail")
         arrays, card = records.weights(folder), Card.of_run(described)
-    return card.network(arrays), card
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            told = described.get("message") or f"{name} is not finite"
+            raise InvalidInput(f"run must be one with finite weights, got {str(folder)!r}: {told}")
+    whole = bool(described) and "shrunk" not in described and not described["run"].get("shrink_every")
+    return card.network(arrays, exact=whole), card
 
 
 def arrays_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -6,7 +6,7 @@
 machines, and `where` is the choice between them.
 """
 
-from jaxsparse.grid.declaration import Cell, Declaration
+from jaxsparse.grid.declaration import MOST_CELLS, Cell, Declaration
 from jaxsparse.grid.devices import cores, keep_compiled, use_every_core, writes
 from jaxsparse.grid.engine import Engine, Placement
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
@@ -14,6 +14,7 @@ from jaxsparse.grid.start import Start
 from jaxsparse.grid.where import Together, Where
 
 __all__ = [
+    "MOST_CELLS",
     "Cell",
     "Declaration",
     "Engine",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from jaxsparse import data, optimizers, records, regularizers, thresholding
-from jaxsparse.config import Hyper, Run, Target, require, require_choice
+from jaxsparse.config import Hyper, InvalidInput, Run, Target, require, require_choice
+from jaxsparse.files import differences
 from jaxsparse.grid.start import Start
 from jaxsparse.train import make_train
 from jaxsparse.trees import choice
@@ -37,11 +38,20 @@ authors (Reddi et al. 2018) try 0.99 and 0.999, and PyTorch has 0.999. What is n
 default."""
 
 
+MOST_CELLS = 10**5
+"""Of a grid."""
+
+
 def constants_of(optimizer: str, convention: str) -> dict[str, float]:
     """An optimizer's hyperparameters that are numbers: the convention's, under the papers' where it is `torch`."""
     known = optimizers.defaults(optimizer, convention)
     numbers = {name: float(value) for name, value in known.items() if not isinstance(value, bool)}
     return {**numbers, **(PAPER_CONSTANTS.get(optimizer, {}) if convention == "torch" else {})}
+
+
+def origin_of(run: Run) -> dict[str, Any]:
+    """What decides a run's figures beside its settings."""
+    return {"data_fingerprint": data.fingerprint(run.data), "rules": optimizers.RULES}
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,60 @@ class Cell:
     start: Start | None = None
     """what it starts from, where that is not an untrained network"""
 
+    def settings(self) -> dict[str, Any]:
+        """What decides its figures beside `run`."""
+        return {
+            "regularizer": self.regularizer,
+            "strength": float(self.hyper.strength),
+            "seed": self.seed,
+            "learning_rate": float(self.hyper.learning_rate),
+            "constants": {name: float(value) for name, value in self.hyper.constants.items()},
+            **self._thresholding(),
+            **self._started(),
+            **origin_of(self.run),
+        }
+
+    def _thresholding(self) -> dict[str, Any]:
+        """Every target, and as columns that of the first density."""
+        if self.run.thresholding == "none":
+            return {}
+        targets = {
+            name: {"sparsity": float(target.sparsity), "strength": float(target.strength)}
+            for name, target in zip(self._densities, self.hyper.targets, strict=True)
+        }
+        first = next(iter(targets.values()))
+        return {
+            "thresholding": self.run.thresholding,
+            "sparsity": first["sparsity"],
+            "sparsity_strength": first["strength"],
+            "targets": targets,
+        }
+
+    @property
+    def _densities(self) -> tuple[str, ...]:
+        """Those that have a target."""
+        return self.run.density[: len(self.hyper.targets)]
+
+    def _started(self) -> dict[str, Any]:
+        """What it started from; of what can't be read, which the message of a failed cell says, the name alone."""
+        if self.start is None:
+            return {}
+        try:
+            return dict(self.start.described)
+        except InvalidInput:
+            return {"start": self.start.path.name}
+
+    def differs_from(self, described: Mapping[str, Any]) -> list[str]:
+        """What another cell's `run.json` has that this cell has not, or otherwise: `run.batch was 1, is now 2`. What an
+        earlier version did not write has the value that it had then."""
+        ours = {"run": asdict(self.run), **self.settings()}
+        theirs = {name: described[name] for name in ours if name in described}
+        before: dict[str, Any] = {"run": asdict(Run()), **origin_of(self.run), "rules": 1}
+        if "sparsity" in theirs:  # one for all densities
+            target = {"sparsity": theirs["sparsity"], "strength": theirs.get("sparsity_strength", 0.0)}
+            before["targets"] = dict.fromkeys(self._densities, target)
+        return differences(theirs, ours, before)
+
     @property
     def name(self) -> str:
         """Name of the cell's folder: unique within a grid, made of registered names and numbers only."""
@@ -72,6 +136,16 @@ class Cell:
 def _told(name: str, values: Sequence[Any]) -> str:
     """`-lambda10`, or of several `-lambda10-5`; nothing where all are zero."""
     return "-".join([f"-{name}{values[0]:g}", *(f"{value:g}" for value in values[1:])]) if any(values) else ""
+
+
+def _in_todays_names(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """A declaration of an earlier version, which had one target, as two numbers that were zero without thresholding."""
+    renewed = dict(declared)
+    if "sparsity" in renewed:
+        target = {"sparsity": renewed.pop("sparsity"), "strength": renewed.pop("sparsity_strength", 0.0)}
+        count = len(renewed.get("run", {}).get("density", Run.density))
+        renewed["targets"] = [target] * count if target["sparsity"] else []
+    return renewed
 
 
 @dataclass(frozen=True)
@@ -105,6 +179,8 @@ class Declaration:
         for name in self.regularizers:
             require_choice("regularizers", name, regularizers.NAMES)
         regularizers.require_strengths(self.strengths, self.regularizers)
+        count = len(self.optimizers) * len(self.regularizers) * len(self.strengths) * len(self.seeds)
+        require(count <= MOST_CELLS, "seeds", len(self.seeds), f"so few that a grid has at most {MOST_CELLS} cells")
         for field_name in ("optimizers", "regularizers", "strengths", "seeds"):
             values = getattr(self, field_name)
             require(len(set(values)) == len(values), field_name, values, "without repetition")
@@ -184,12 +260,13 @@ class Declaration:
         return sorted(found, key=lambda cell: forms.index(cell.run))
 
     def write(self, folder: Path) -> None:
-        """Puts the declaration into the grid's folder.
+        """Puts the declaration into the grid's folder, with what else decides the figures: images and update rules.
 
         Raises:
           InvalidInput: where another declaration is there already, with the differences.
         """
-        described = asdict(self)
-        del described["start"]
+        origin = origin_of(self.run)
         started = self.start.described if self.start is not None else {}
-        records.declare(folder / "grid.json", "grid", {**described, **started}, asdict(Run()))
+        usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        before = {**usual, "run": asdict(Run()), **origin, "rules": 1}
+        records.declare(folder / "grid.json", "grid", {**asdict(self), **started, **origin}, before, _in_todays_names)

@@ -23,6 +23,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxsparse import data, models, sparsity
 from jaxsparse.config import Hyper, Run, require, require_choice
+from jaxsparse.grid.checkpoint import Reached
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed
 from jaxsparse.tracing.program import RUN_ONCE
@@ -44,6 +45,8 @@ class Compiled:
     measured: Function
     together: int
     """cells at a time"""
+    shapes: tuple[State, Row]
+    """of a cell's state and row"""
 
 
 SHARE = 32
@@ -145,7 +148,7 @@ class Engine:
             lambda seed: training.start(jax.random.key(seed)), (CELLS,), compiler_options=RUN_ONCE
         )
         self._measured = self._sharded(training.measured, (EVERYWHERE, CELLS, CELLS, CELLS, CELLS))
-        self._measured_compiled: Function | None = None
+        self._measured_compiled: tuple[Function, Any] | None = None
 
     def _put(self, arrays: Any, spec: PartitionSpec) -> Any:
         """Arrays, the same in every process, onto the devices of all."""
@@ -227,31 +230,42 @@ class Engine:
         stepped = self._sharded(advance, (CELLS, CELLS, EVERYWHERE, CELLS), donate_argnums=3)
         lowered = stepped.lower(hyper, seeds, self.dataset, state)
         losses = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), lowered.out_info[1])
-        return Compiled(init, lowered.compile(), self._measuring(state, losses), together)
+        measured, row = self._measuring(state, losses)
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (state, row))
+        return Compiled(init, lowered.compile(), measured, together, shapes)
 
-    def _measuring(self, state: Any, losses: Any) -> Function:
-        """`Training.measured`, compiled once for all update rules."""
+    def _measuring(self, state: Any, losses: Any) -> tuple[Function, Any]:
+        """`Training.measured`, compiled once for all update rules, and the shapes of what it gives."""
         with self._lock:
             compiled = self._measured_compiled
             if compiled is None:
                 arrays = self.dataset, state.params, state.bounds, state.stats, losses
-                self._measured_compiled = compiled = self._measured.lower(*arrays).compile()
+                lowered = self._measured.lower(*arrays)
+                self._measured_compiled = compiled = lowered.compile(), lowered.out_info
             return compiled
 
-    def advance_forever(self, compiled: Compiled, cells: Sequence[Cell]) -> Iterator[tuple[State, Any]]:
-        """Trains some of the cells that were compiled for, at most `together`; yields state and losses after every
-        interval."""
+    def advance_forever(
+        self, compiled: Compiled, cells: Sequence[Cell], start: State | None = None
+    ) -> Iterator[tuple[State, Any]]:
+        """Trains some of the cells that were compiled for, at most `together`, from the beginning or a state; yields
+        state and losses after every interval."""
         hyper, seeds = self._arguments(cells, compiled.together)
         with self._lock:  # what is compiled here is compiled once
-            state = compiled.init(hyper, *self._variables(cells, seeds))
+            state = compiled.init(hyper, *self._variables(cells, seeds)) if start is None else self._put(start, CELLS)
         while True:
             state, losses = compiled.advance(hyper, seeds, self.dataset, state)
             yield state, jax.block_until_ready(losses)
 
-    def train(self, compiled: Compiled, cells: Sequence[Cell]) -> Iterator[tuple[State, Row]]:
-        """The same to the end of the run, measured: yields state and row after every interval."""
-        intervals = self.advance_forever(compiled, cells)
-        for state, losses in itertools.islice(intervals, cells[0].run.points):
+    def train(
+        self, compiled: Compiled, cells: Sequence[Cell], reached: Sequence[Reached] = ()
+    ) -> Iterator[tuple[State, Row]]:
+        """The same to the end of the run, measured: yields state and row after every interval. Where the cells have
+        reached an epoch before, the same one, its rows come first, with the state of now."""
+        ends = [reached[min(index, len(reached) - 1)] for index in range(compiled.together)] if reached else []
+        before: Reached | None = jax.tree.map(lambda *values: np.stack(values), *ends) if ends else None
+        yield from ((before.state, row) for row in before.rows) if before else ()
+        intervals = self.advance_forever(compiled, cells, before and before.state)
+        for state, losses in itertools.islice(intervals, cells[0].run.points - (len(before.rows) if before else 0)):
             row = compiled.measured(self.dataset, state.params, state.bounds, state.stats, losses)
             yield state, jax.device_get(row)
 

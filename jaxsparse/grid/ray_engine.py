@@ -20,6 +20,7 @@ import ray
 from ray import exceptions
 
 from jaxsparse import data, records
+from jaxsparse.grid.claims import Claims
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.devices import cores, keep_compiled
 from jaxsparse.grid.recording import failure
@@ -59,12 +60,15 @@ def _needed() -> dict[str, Any]:
     return {"num_cpus": 0, "resources": {"TPU": 1}} if there.get("TPU") else {"num_cpus": 1}
 
 
-def train_on_cluster(jobs: Sequence[Job], progress: Progress, address: str | None = None) -> Iterator[Progress]:
+def train_on_cluster(
+    jobs: Sequence[Job], progress: Progress, claims: Claims | None = None, address: str | None = None
+) -> Iterator[Progress]:
     """Trains cells on a Ray cluster, as `train_here` does on the devices of this process.
 
     Args:
       jobs: that are not done yet.
       progress: so far.
+      claims: decide which of them are trained; all, where there are none.
       address: of the cluster; where none is given, one is started on this machine, with a worker a core or accelerator.
     """
     here = {"num_cpus": cores()} if address is None else {}
@@ -76,7 +80,8 @@ def train_on_cluster(jobs: Sequence[Job], progress: Progress, address: str | Non
     try:
         task = ray.remote(num_returns="streaming", max_retries=LOST, **_needed())(_train_cell)
         alone = Progress(1, 0, (), 0.0, 0.0, 0.0, ())
-        left = {task.remote(job.cell, job.folder.absolute(), alone): job for job in jobs}
+        mine = [job for job in jobs if claims is None or claims.take(job.folder, job.cell.name)]
+        left = {task.remote(job.cell, job.folder.absolute(), alone): job for job in mine}
         shares: dict[Any, float] = {}
         while left:
             (told,), _ = ray.wait(list(left), num_returns=1, fetch_local=False)
@@ -94,6 +99,9 @@ def train_on_cluster(jobs: Sequence[Job], progress: Progress, address: str | Non
                 shares.pop(told, None)
                 ended = (failure(cell, time.perf_counter() - started, f"{type(error).__name__}: {error}"),)
                 records.write(ended[0], folder)
+            if claims is not None:
+                for end in ended:
+                    claims.release(folder, end.name)
             current = tuple(job.cell for one, job in left.items() if one in shares)
             progress = replace(
                 progress,

@@ -12,50 +12,13 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import data, models, records, sparsity, thresholding, trees
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.config import Run
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, network, steps_per_epoch
 
 
 def _settings(cell: Cell) -> dict[str, Any]:
-    return {
-        "regularizer": cell.regularizer,
-        "strength": float(cell.hyper.strength),
-        "seed": cell.seed,
-        "learning_rate": float(cell.hyper.learning_rate),
-        "constants": {name: float(value) for name, value in cell.hyper.constants.items()},
-        **_thresholding_settings(cell),
-        **_start_settings(cell),
-        "data_verified": data.describe(cell.run.data).verified,
-    }
-
-
-def _thresholding_settings(cell: Cell) -> dict[str, Any]:
-    """Every target, and as columns that of the first density."""
-    if cell.run.thresholding == "none":
-        return {}
-    names = cell.run.density[: len(cell.hyper.targets)]
-    targets = {
-        name: {"sparsity": float(target.sparsity), "strength": float(target.strength)}
-        for name, target in zip(names, cell.hyper.targets, strict=True)
-    }
-    first = next(iter(targets.values()))
-    return {
-        "thresholding": cell.run.thresholding,
-        "sparsity": first["sparsity"],
-        "sparsity_strength": first["strength"],
-        "targets": targets,
-    }
-
-
-def _start_settings(cell: Cell) -> dict[str, Any]:
-    """What it started from; of what can't be read, which the message of a failed cell says, the name alone."""
-    if cell.start is None:
-        return {}
-    try:
-        return dict(cell.start.described)
-    except InvalidInput:
-        return {"start": cell.start.path.name}
+    return {**cell.settings(), "data_verified": data.describe(cell.run.data).verified}
 
 
 @lru_cache(maxsize=64)
@@ -135,12 +98,30 @@ def recorded(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: f
         },
         **_bounds_history(run, bounds, params, rows),
     }
-    finite = bool(np.isfinite(rows.train_loss).all())
     variables = thresholding.apply(params, bounds), stats
     weights = {name: np.asarray(leaf) for tree in variables for name, leaf in trees.flatten(tree).items()}
+    trouble = divergence(np.ravel(rows.train_loss), steps, weights)
     return records.Record(
-        cell.name, run, _settings(cell), "done" if finite else "diverged", "", seconds, history, weights
+        cell.name, run, _settings(cell), "diverged" if trouble else "done", trouble, seconds, history, weights
     )
+
+
+def divergence(losses: np.ndarray, steps: int, weights: Mapping[str, np.ndarray]) -> str:
+    """Since when a training is not finite; empty where it is.
+
+    Args:
+      losses: mean of each epoch `[epochs]`.
+      steps: in an epoch.
+      weights: at the end.
+    """
+    spoilt = np.flatnonzero(~np.isfinite(losses))
+    if len(spoilt):
+        epoch = int(spoilt[0])
+        return f"the loss was not finite for the first time in epoch {epoch + 1}, steps {epoch * steps + 1} to " + str(
+            (epoch + 1) * steps
+        )
+    names = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    return f"{names[0]} is not finite since the last step, {len(losses) * steps}" if names else ""
 
 
 @lru_cache(maxsize=4096)

@@ -35,7 +35,7 @@ class Start:
         """Parameters and running statistics by name.
 
         Raises:
-          InvalidInput: where there is no network, or one of a run that failed.
+          InvalidInput: where there is no network, or one of a run that failed or whose weights are not finite.
         """
         return {name: np.asarray(leaf) for name, leaf in trees.flatten(nnx.state(export.load(self.path))).items()}
 
@@ -49,7 +49,7 @@ class Start:
         return {"start": self.path.absolute().name, "start_sha256": digest.hexdigest()}
 
     def check(self, training: Training) -> None:
-        """Raises `InvalidInput` unless names and shapes are those of a training's network, and the numbers finite."""
+        """Raises `InvalidInput` unless names and shapes are those of a training's network."""
         wanted = trees.flatten(jax.eval_shape(training.start, jax.random.key(0)))
         # a tuple of parameters and statistics: the names begin with its index
         shapes = {name.partition("/")[2]: leaf.shape for name, leaf in wanted.items()}
@@ -58,8 +58,6 @@ class Start:
             ours, theirs = (str(one.get(name, "missing")).replace(" ", "") for one in (shapes, found))
             fits = f"a network that fits {training.run.model}, where {name} is {ours}"
             require(ours == theirs, "start", f"{self.path} ({theirs})", fits)
-        finite = all(np.isfinite(array).all() for array in self.arrays.values())
-        require(finite, "start", str(self.path), "a network whose weights are finite numbers")
 
     def variables(self, training: Training) -> tuple[Tree, Tree]:
         """Parameters and statistics of a training, in the place of `Training.start`.

@@ -8,6 +8,7 @@ seconds in its record are those since then.)
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from jaxsparse import data
 from jaxsparse.config import Hyper
 from jaxsparse.data.streaming import Batch, on_device
 from jaxsparse.grid import checkpoint
-from jaxsparse.grid.checkpoint import Reached
+from jaxsparse.grid.checkpoint import Kept, Reached
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.engine import observed
 from jaxsparse.grid.start import started
@@ -37,21 +38,23 @@ def train(cell: Cell, folder: Path) -> Iterator[tuple[State, Row]]:
       cell: whose data are streamed.
       folder: of the cells, where the checkpoint is kept.
     """
-    run, stream, kept = cell.run, data.stream(cell.run.data, cell.run.pixels), checkpoint.folder_of(folder, cell.name)
+    run, stream = cell.run, data.stream(cell.run.data, cell.run.pixels)
     training = observed(run)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)
     key, batches = jax.random.key(cell.seed), stream.shuffled(run.batch, cell.seed)
     variables = started(training, cell.start, cell.seed)
     start = Reached(jax.jit(training.init)(hyper, *variables), np.zeros(0, np.float32), ())
-    reached, place = checkpoint.load(kept, start.state, _row(training, start.state), run.measure_every) or (start, None)
-    if place is not None:
-        batches.set_state(place)
+    kept = checkpoint.load(folder, cell, lambda: (start.state, _row(training, start.state))) or Kept(start, None, 0.0)
+    reached, before, begun = kept.reached, kept.seconds, time.perf_counter()
+    if kept.place is not None:
+        batches.set_state(kept.place)
     for row in reached.rows:
         yield _one(reached.state), _one(row)
     step = jax.jit(partial(_step, training), donate_argnums=2)
     for epoch in range(len(reached.losses), run.epochs):
         reached = _epoch(training, reached, epoch, partial(step, hyper, key), batches, stream)
-        checkpoint.save(kept, epoch + 1, reached, batches.get_state())
+        spent = before + time.perf_counter() - begun
+        checkpoint.save(folder, cell, Kept(reached, batches.get_state(), spent))
         if (epoch + 1) % run.measure_every == 0:
             yield _one(reached.state), _one(reached.rows[-1])
 

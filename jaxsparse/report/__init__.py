@@ -9,6 +9,7 @@ import sys
 from csv import DictWriter
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jaxsparse import records
 from jaxsparse.report import table
@@ -25,7 +26,9 @@ def print_results(folder: Path, csv: bool = False) -> None:
     if csv:
         writer = DictWriter(sys.stdout, records.COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records.results(folder).to_pylist())
+        writer.writerows(
+            {name: _plain(value) for name, value in row.items()} for row in records.results(folder).to_pylist()
+        )
         return
     console = table.console()
     grids = sorted(path.parent for path in folder.rglob("grid.json")) or [folder]
@@ -33,6 +36,11 @@ def print_results(folder: Path, csv: bool = False) -> None:
         if len(grids) > 1:
             console.print(str(grid), style="bold", markup=False, highlight=False)
         console.print(table.terminal(table.summarize(grid)))
+
+
+def _plain(value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula: folders may come from anybody."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def write(folder: Path, command: str) -> Path:

@@ -39,10 +39,12 @@ def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder
     summary = table.empty(declaration)
     begun = told = time.monotonic()
     started_with: int | None = None
+    here = 0
     last: grid.Progress | None = None
     with Live(console=console, refresh_per_second=4, transient=True) as screen:
         for last in steps:
             started_with = last.finished if started_with is None else started_with
+            here += len(last.ended)
             left = _clock(seconds_left(last, started_with))
             names = " ".join(cell.name for cell in last.current) or "compiling"
             done = last.finished + last.share * len(last.current)
@@ -59,4 +61,4 @@ def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder
     wall = time.monotonic() - begun
     share = f", {100 * last.training / wall:.0f} % of {wall:.0f} s" if last.training else ""
     times = f"training {last.training:.0f} s{share}; compiling {last.compiling:.0f} s"
-    console.print(f"{last.finished} of {last.cells} cells; {times}", highlight=False)
+    console.print(f"{last.finished} of {last.cells} cells, {here} trained here; {times}", highlight=False)

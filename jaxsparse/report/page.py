@@ -60,9 +60,8 @@ class Grid:
         Raises:
           InvalidInput: where its runs are not below `cells`.
         """
-        described = {
-            path.parent.name: records.describe(path.parent) for path in sorted(folder.glob("cells/*/run.json"))
-        }
+        whole, _ = records.runs(folder / "cells")
+        described = {path.name: found for path, found in whole.items() if path.parent == folder / "cells"}
         rows = records.results(folder).to_pylist()
         require({row["cell"] for row in rows} <= described.keys(), "dir", str(folder), "the folder of a grid")
         cells = [{**row, "message": described[row["cell"]]["message"]} for row in rows]
@@ -85,6 +84,7 @@ class Grid:
             "thresholds": ", ".join(f"{by} {table.number(value)}" for by, value in asdict(self.run.thresholds).items()),
         }
         skipped = ("data", "optimizer", "regularizer", "width", "run", "learning_rate", "constants")
+        skipped += ("data_fingerprint", "rules")
         found = {**asdict(self.run), **(self.declaration or {})}
         return {name: told.get(name, _text(value)) for name, value in found.items() if name not in skipped}
 

@@ -10,7 +10,6 @@ Cells that failed or diverged are counted and never enter a mean.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import sys
@@ -26,7 +25,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxsparse import records
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.config import require
+from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
 from jaxsparse.sparsity import CRITERIA
 
@@ -237,10 +237,7 @@ def declaration_of(folder: Path) -> dict[str, Any] | None:
     path = folder / "grid.json"
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InvalidInput(f"dir must be a folder with a readable grid.json, got {str(folder)!r}") from None
+    return declared(path, "dir")
 
 
 def _entry(optimizer: str, column: Column, seeds: int, rows: Sequence[Mapping[str, Any]]) -> Entry:
@@ -287,8 +284,18 @@ def summarize(folder: Path) -> Summary:
     cells = {(row["optimizer"], column_of(row), row["seed"]) for row in rows}
     alike = len(kinds) == 1 and len(cells) == len(rows)
     require(alike, "dir", str(folder), "the folder of one grid: one data set, network and convention, each cell once")
+    _require_one_origin(rows, folder)
     declaration = declaration_of(folder)
     return summary_of(rows, Layout.found(rows) if declaration is None else Layout.declared(declaration))
+
+
+def _require_one_origin(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Raises `InvalidInput` for cells that share name and settings of their data, but not the images, or that other
+    versions of the update rules trained; records of early versions do not tell the former, and have version 1."""
+    images = {row["data_fingerprint"] for row in rows} - {None}
+    rules = {1 if row["rules"] is None else int(row["rules"]) for row in rows}
+    require(len(images) <= 1, "dir", str(folder), f"a grid of cells that had the same images of {rows[0]['dataset']}")
+    require(len(rules) == 1, "dir", str(folder), "a grid of cells that one version of the update rules trained")
 
 
 def _bar(value: float) -> str:
@@ -313,9 +320,16 @@ def _terminal_notes(entry: Entry) -> Text:
     return Text("\n".join(entry.notes) if entry.ended else "", "dim yellow")
 
 
+class _Console(Console):
+    """One that leaves it to the command what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def console() -> Console:
     """Where the table is printed: as wide as the terminal, or where there is none (a log, a pipe), wide enough."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
+    return _Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def terminal(summary: Summary) -> Table:
