@@ -25,8 +25,8 @@ class Where:
     address: str | None = None
     """of the Ray cluster [one is started on this machine]"""
     packing: str | None = None
-    """several cells in one program: sequential (one after another), pairs, map, vmap, products, or probe (what is fastest, as
-    measured once) [accelerators: probe, others: sequential]"""
+    """several cells in one program: sequential (one after another), pairs, map, vmap, products, or probe (what is
+    fastest, as measured once) [accelerators: probe, others: sequential]"""
     devices_per_cell: int | None = None
     """devices that share the images of a batch [1; more on accelerators with fewer cells than devices]"""
 
