@@ -115,7 +115,8 @@ def test_ctrl_c_while_importing(name: str) -> None:
     """The command ends at once; who imports the package has Python's own exception."""
     package = str(Path(grid.__file__).parents[1])  # without what its `__init__` imports
     code = f"""
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground, wherever these tests run
 sys.argv[0] = "/x/{name}"
 sys.modules["jaxsparse"] = package = types.ModuleType("jaxsparse")
 package.__path__ = [{package!r}]

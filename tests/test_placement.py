@@ -67,14 +67,15 @@ def test_fastest_packing_is_chosen_and_remembered(tmp_path: Path, monkeypatch: p
         asked.append((name, cells, run.data))
         if name == "map":
             raise MemoryError
-        return lambda: {"sequential": 1.0, "pairs": 1.8, "vmap": 6.0}[name]  # of 1, 2 and 5 cells
+        return lambda: {"sequential": 1.0, "pairs": 1.8, "vmap": 6.0, "products": 7.0}[name]  # of 1, 2 and 5 cells
 
     assert packing.probed(RUN, 5, seconds_of) == "pairs"
     assert asked == [(name, {"sequential": 1, "pairs": 2}.get(name, 5), "noise-8x8x1") for name in PACKINGS]
     assert packing.probed(replace(RUN, epochs=4), 5, seconds_of) == "pairs"
     assert len(asked) == len(PACKINGS)  # from the cache, whatever the length of the training
     (file,) = (tmp_path / "packing").iterdir()
-    assert json.loads(file.read_text())["seconds"] == {"sequential": 1.0, "pairs": 0.9, "map": None, "vmap": 1.2}
+    seconds = {"sequential": 1.0, "pairs": 0.9, "map": None, "vmap": 1.2, "products": 1.4}
+    assert json.loads(file.read_text())["seconds"] == seconds
     file.write_text("{")
     assert packing.probed(RUN, 5, seconds_of) == "pairs"
     assert len(asked) == 2 * len(PACKINGS)
@@ -102,7 +103,7 @@ def test_threads_of_processors_are_as_many_as_have_cells() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"packing": "many"}, "packing must be one of sequential pairs map vmap probe"),
+        ({"packing": "many"}, "packing must be one of sequential pairs map vmap products probe"),
         ({"devices_per_cell": 0}, "devices-per-cell must be a whole number >= 1"),
         ({"devices_per_cell": 3}, "devices-per-cell must be at most the 2 devices"),
         ({"devices_per_cell": 2, "packing": "vmap"}, "packing must be sequential where several devices"),

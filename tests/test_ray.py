@@ -77,7 +77,7 @@ def test_lost_worker_costs_no_cell(tmp_path: Path) -> None:
         (["--address", "auto"], "address must be left out without --engine ray"),
         (["--engine", "ray", "--packing", "vmap"], "packing must be left out with --engine ray"),
         (["--engine", "ray", "--devices-per-cell", "2"], "devices-per-cell must be left out with --engine ray"),
-        (["--packing", "many"], "packing must be one of sequential pairs map vmap probe"),
+        (["--packing", "many"], "packing must be one of sequential pairs map vmap products probe"),
     ],
 )
 def test_bad_input(flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from experiments.yaguchi2018 import claims, following, scalefree
 from experiments.yaguchi2018.pictures import predicted_share
 from jaxsparse import cli, data, export, grid, models, optimizers, records, sparsity, trees
 from jaxsparse.config import Hyper, InvalidInput, Run
-from jaxsparse.layers import RELU, dropout
+from jaxsparse.layers import dropout
 from jaxsparse.losses import cross_entropy
 from jaxsparse.models.block import he
 from jaxsparse.train import make_train
@@ -111,7 +111,7 @@ def test_activation_rates_against_counting() -> None:
     dataset = data.load("digits")
     model = models.BasicNet(shape=(8, 8, 1), widths=(5,), head=(), rngs=nnx.Rngs(0))
     model.eval()
-    found = sparsity.observe(model, dataset, "convolutions", RELU)
+    found = sparsity.observe(model, dataset, "convolutions")
     (block,) = model.convolutions
     maps = np.asarray(block.norm(block.linear(data.preprocess(dataset, dataset.train.images))))
     rates = [np.mean([(image[..., unit] > 0).mean() for image in maps]) for unit in range(5)]
