@@ -58,7 +58,8 @@ class Card:
         for name, found in counts.items():
             whole = isinstance(found, tuple) and all(type(count) is int and 0 <= count <= LARGEST for count in found)
             require(whole, f"card's {name}", found, f"whole numbers from 0 to {LARGEST}")
-        require(len(self.shape) == 3 and min(self.shape) > 0, "card's shape", self.shape, "height, width and channels")
+        fits = len(self.shape) == 3 or (len(self.shape) > 0 and self.model not in models.names())
+        require(fits and min(self.shape) > 0, "card's shape", self.shape, "height, width and channels")
         require(self.classes > 0, "card's classes", self.classes, "at least 1")
         for name, found in {"slope": (self.slope,), "mean": self.mean, "deviation": self.deviation}.items():
             finite = all(isinstance(number, int | float) and math.isfinite(number) for number in found)
