@@ -85,7 +85,8 @@ LEARNING_RATES: Mapping[str, float] = {
     "adagrad": 1e-2,
     "adadelta": 1.0,
 }
-"""Of Mehta et al. 2019: section 2.1, and the caption of the supplement's figure 3."""
+"""Of Mehta et al. 2019: section 2.1, and the caption of the supplement's figure 3. They stand here and not in the
+package's defaults, which may change without changing a paper."""
 IMAGENET_RATES: Mapping[str, float] = {"adam": 1e-4}
 """Those that differ on ImageNet (supplement S4)."""
 CONSTANTS: Mapping[str, Mapping[str, float]] = {

@@ -1,6 +1,6 @@
 """Batra, Das, Xu 2024: Exploring Large Convolutional Network Pruning; and what explicit pruning competes with here.
 
-`python -m experiments batra2024 --scale embedded|paper`; what is trained and pruned: `batra2024_trainings`.
+`python -m experiments batra2024 --scale embedded|paper`; what is trained and pruned: `trainings`.
 
     figure1 .. figure4         magnitude, filters, slimming and hybrid on the paper's small network
     wider                      the same on one with eight times the filters

@@ -1,10 +1,12 @@
 """Mehta, Kim, Theobalt 2019: On Implicit Filter Level Sparsity in Convolutional Neural Networks (CVPR), and supplement.
 
-Every table and figure as an entry: `python -m experiments mehta2019 table1 --scale embedded|paper`.
+Every table and figure as an entry: `python -m experiments mehta2019 table1 --scale embedded|mlp|paper`.
 
-Cost. At embedded scale a training of BasicNet takes 8 seconds on two cores of a server (on the harder sets up to four
-times that), so `table1`, the largest entry, takes about an hour; entries share trainings. At paper scale an epoch of
-CIFAR with BasicNet is 103 TFLOP, so `table1` (210 trainings of 325 epochs) is for an accelerator and some days.
+Cost. At embedded scale a step of BasicNet takes about 4 ms of a core of a server, a training six minutes, and all of
+them (entries share trainings) some 20 hours of one core for BasicNet alone; an MLP's takes about half a minute.
+`--kept` spreads them over days and machines. At paper scale an epoch of CIFAR with BasicNet is 103 TFLOP, so `table1`
+(210 trainings of 325 epochs) is for an accelerator and some days; what it trains and about how long that takes is said
+beforehand.
 
 `python -m experiments list` has of each entry how many trainings it takes, the device-hours that were measured, and the
 claims that it decides.

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -34,6 +34,7 @@ CELLS, EVERYWHERE, BATCH = PartitionSpec("cell"), PartitionSpec(), PartitionSpec
 """How arrays lie on the devices: along the axis of cells, whole on each, or along that of a batch's images."""
 
 Function = Callable[..., Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ class Engine:
     ) -> Iterator[tuple[State, Row]]:
         """The same to the end of the run, measured: yields state and row after every interval. Where the cells have
         reached an epoch before, the same one, its rows come first, with the state of now."""
-        ends = [reached[min(index, len(reached) - 1)] for index in range(compiled.together)] if reached else []
+        ends = _filled(reached, compiled.together) if reached else []
         before: Reached | None = jax.tree.map(lambda *values: np.stack(values), *ends) if ends else None
         yield from ((before.state, row) for row in before.rows) if before else ()
         intervals = self.advance_forever(compiled, cells, before and before.state)
@@ -278,9 +279,9 @@ def step_seconds(run: Run) -> float:
     return min(interval() for _ in range(2)) / steps_per_epoch(run, data.describe(run.data))
 
 
-def _filled(cells: Sequence[Cell], together: int) -> list[Cell]:
-    """As many as are trained at a time, the last cell repeated where there are fewer."""
-    return [cells[min(index, len(cells) - 1)] for index in range(together)]
+def _filled(some: Sequence[T], together: int) -> list[T]:
+    """As many as are trained at a time, the last one repeated where there are fewer."""
+    return [some[min(index, len(some) - 1)] for index in range(together)]
 
 
 def _interval_seconds(run: Run, packing: str, cells: int) -> Callable[[], float]:

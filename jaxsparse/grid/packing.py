@@ -59,7 +59,7 @@ def mapped(program: Program, cells: Tree) -> Tree:
 
 
 def mapped_as_products(program: Program, cells: Tree) -> Tree:
-    """The same, with convolutions that stay what they are as matrix products."""
+    """The same, with the convolutions as batched matrix products."""
     with layers.convolutions_as_products():
         return mapped(program, cells)
 

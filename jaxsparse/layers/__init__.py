@@ -1,7 +1,7 @@
 """Convolution, dense layers, batch normalisation, activation functions and max-pooling, fast on a CPU too.
 
-Accelerators run `jax.lax` convolutions and their standard gradients well, and there `convolution` is just that. On a
-CPU six things are worth knowing.
+Accelerators run `jax.lax` convolutions and their standard gradients well, and there `convolution` is just that, unless
+many networks are packed into one program (`convolutions_as_products`). On a CPU six things are worth knowing.
 
 **Layout.** XLA:CPU has a fast kernel for one layout only: images [N, H, W, C], kernel [KH, KW, C, D], result
 [N, H, W, D], in HLO's letters `b01f_01io->b01f`. A pass rewrites other layouts to this one, but in the entry
