@@ -20,6 +20,8 @@ GRACE_SECONDS = 10.0
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _asked = threading.Event()
+_ignored = threading.Event()
+"""Whether a `Stopped` was raised where Python goes on in spite of exceptions, so that the next one has to be."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,11 +46,41 @@ def ask() -> None:
 
 def _ask(number: int, frame: FrameType | None) -> None:
     del frame
-    if not _asked.is_set():
+    if not _asked.is_set() or _ignored.is_set():
         _asked.set()
+        _ignored.clear()
         raise Stopped(number)
     if number == signal.SIGINT:  # a person who does not want to wait
         os._exit(128 + number)
+
+
+def _send_again(number: int) -> None:
+    _ignored.set()
+    os.kill(os.getpid(), number)
+
+
+@contextmanager
+def _raised_again() -> Iterator[None]:
+    """A signal that arrives in a finalizer or while garbage is collected, where Python prints exceptions and goes on,
+    is sent once more a moment later."""
+    hook, timers = sys.unraisablehook, list[threading.Timer]()
+
+    def look(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            number = unraisable.exc_value.status - 128
+            timers.append(threading.Timer(0.02, _send_again, (number,)))
+            timers[-1].start()
+        else:
+            hook(unraisable)
+
+    sys.unraisablehook = look
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
+        _ignored.clear()
 
 
 @contextmanager
@@ -70,7 +102,8 @@ def watching() -> Iterator[None]:
     woken = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(reader, over, wanted), name="stopping", daemon=True).start()
     try:
-        yield
+        with _raised_again():
+            yield
     finally:
         over.set()
         signal.set_wakeup_fd(woken)

@@ -1,6 +1,7 @@
 """How commands end: signals, a full disk, a closed pipe, a narrow encoding; limits and paths before any work."""
 
 import errno
+import gc
 import gzip
 import io
 import os
@@ -13,6 +14,7 @@ import threading
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxsparse import data, files, grid, records
+from jaxsparse import data, files, grid, records, stopping
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput, Run
 from jaxsparse.data import archives, images, mnist, objectnet3d, tinyimagenet
@@ -85,6 +87,44 @@ def test_a_signal_in_training(number: signal.Signals, undisturbed: dict[str, Any
     assert sorted(seen) == sorted(epochs)
     assert contents(out) == undisturbed
     assert not list(out.glob("cells/*.checkpoint"))
+
+
+class _WithFinalizer:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0)
+
+
+def _in_a_finalizer() -> None:
+    _WithFinalizer()
+
+
+def _in_garbage_collection() -> None:
+    def callback(phase: str, info: dict[str, int]) -> None:
+        del info
+        if phase == "start":
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+@pytest.mark.parametrize("arrive", [_in_a_finalizer, _in_garbage_collection])
+def test_a_signal_where_exceptions_are_ignored(arrive: Callable[[], None], capfd: pytest.CaptureFixture[str]) -> None:
+    """It ends what is going on a moment later, and no traceback is printed."""
+
+    @stopping.watching()
+    def work() -> None:
+        arrive()
+        time.sleep(5)
+
+    with pytest.raises(stopping.Stopped, match="15"):
+        work()
+    assert capfd.readouterr().err == ""
 
 
 def test_checkpoints_are_written_while_a_training_takes_long(
