@@ -6,8 +6,10 @@ the images, and the number of steps, which is printed as a factor with every tab
 - `paper`: the paper's own.
 - `embedded`: its convolutional networks with an eighth of their filters, on real digits in small images, for a fifth of
   its steps on CIFAR.
-- `mlp`: an MLP of 128 units in the place of BasicNet, on images of the same kind, for all of the paper's steps. It has
-  no layers to compare, and no filters: what dies are units.
+- `mlp`: an MLP of 300 units in the place of BasicNet, on images of the same kind, for all of the paper's steps. It has
+  no layers to compare, and no filters: what dies are units. With 128 units, tried first for its time, there was none
+  to spare: of 35 trainings none lost any up to L2 1e-3, with SGD or Adam (Adam 2.3 % at 2e-3, 40.9 % at 1e-2). 300
+  are what was tried before anything else.
 
 Nothing replaces steps. A regularizer works through its sum over the steps, an adaptive method through the learning rate
 times the steps, and the loss holds a unit against the strength itself; a factor on strengths keeps the first and breaks
@@ -21,9 +23,9 @@ not known by heart, with a training loss of 0.02 to 0.1 at the end and a test er
                         12-3-100000 0.11, 10.0 (65,000 steps): taken, as 32 epochs do not learn it by heart
               CIFAR100  paired-digits-12-0-20000 0.007, 24.2, 11-0-20000 0.04, 27.3 (both 78,000 steps), 12-1-25000
                         0.32, 41.1 (62,500 steps, at the first learning rate still): taken
-    mlp       CIFAR10   cluttered-digits-10-1-25000 0.03, 9.1: taken; 10-2-25000 0.15, 19.0
-              CIFAR100  10-4-25000 0.52, 35.3: taken, though 128 units do not learn it as well as asked; 10-5-25000
-                        0.69, 41.7. 300 units do (12-3-25000 0.08, 35.0), in three times the time.
+    mlp       CIFAR10   cluttered-digits-10-1-25000 0.004, 7.2, 11-1-25000 0.008, 9.5, 12-1-25000 0.01, 11.6, 11-1-50000
+                        0.02, 7.8, 10-2-50000 0.07, 14.4, 12-2-50000 0.12, 19.2, 12-1-50000 0.03, 10.0: taken
+              CIFAR100  10-2-100000 0.14, 11.8, 12-3-25000 0.08, 35.0: taken
 """
 
 from __future__ import annotations
@@ -271,8 +273,8 @@ KEPT: Mapping[tuple[str, str], tuple[float, ...]] = {
     ("Adamax", "L2"): (1e-4, 1e-6),
     ("RMSProp", "L2"): (1e-4, 1e-6),
 }
-"""Strengths of the paper's that are trained at embedded scale, by optimizer and regularizer; other batches than 40 only
-at 1e-4. The scale `mlp` has them all."""
+"""Strengths of the paper's that are trained at the small scales, by optimizer and regularizer; at embedded scale other
+batches than 40 only at 1e-4."""
 
 
 def _seeds_of_small(setting: Setting) -> int:
@@ -297,12 +299,20 @@ EMBEDDED = Scale(
     points=POINTS,
 )
 
+MLP_SEEDS = {"CIFAR10": 5, "CIFAR100": 3}
+
+
+def _seeds_of_mlp(setting: Setting) -> int:
+    kept = setting.strength in KEPT[setting.optimizer, setting.regularizer]
+    return MLP_SEEDS.get(setting.dataset, 0) if kept and setting.network == "BasicNet" else 0
+
+
 MLP = Scale(
     name="mlp",
-    data={"CIFAR10": "cluttered-digits-10-1-25000", "CIFAR100": "cluttered-digits-10-4-25000"},
-    network=lambda setting: {"model": "mlp", "widths": (128,)},
+    data={"CIFAR10": "cluttered-digits-12-1-50000", "CIFAR100": "cluttered-digits-12-3-25000"},
+    network=lambda setting: {"model": "mlp", "widths": (300,)},
     steps=paper_steps,
-    seeds=lambda setting: 3 if setting.network == "BasicNet" and setting.dataset in CIFARS else 0,
+    seeds=_seeds_of_mlp,
     points=POINTS,
 )
 
