@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +125,7 @@ def python(code: str, **environment: str) -> str:
     environment = {**os.environ, **environment}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
+    assert not ended.stderr
     return ended.stdout
 
 
@@ -197,6 +199,21 @@ def test_compiled_programs_are_kept_for_the_next_process(tmp_path: Path) -> None
     assert first[1] == second[1]
     assert Path(first[1]).parent == tmp_path / "compiled"
     assert (int(first[0]), int(second[0]) > 0) == (0, True)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: content[:-9] + b"otherwise"])
+def test_a_compiled_program_that_cannot_be_read_is_replaced(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """Without a warning; the process after that one reads it."""
+    here = {"JAXSPARSE_CACHE": str(tmp_path), "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    folder = Path(python(COMPILES, **here).split()[1])
+    whole = {path: path.read_bytes() for path in folder.glob("*-cache")}
+    for path, content in whole.items():
+        path.write_bytes(damage(content))
+    python("import warnings; warnings.simplefilter('always')" + COMPILES, **here)
+    found = {path.name: path.read_bytes() for path in folder.glob("*-cache")}
+    assert found.keys() == {path.name for path in whole}
+    assert not {damage(content) for content in whole.values()} & set(found.values())
+    assert int(python(COMPILES, **here).split()[0]) == len(whole)
 
 
 def test_a_folder_of_your_own_wins_and_none_that_can_be_written_is_no_error(tmp_path: Path) -> None:

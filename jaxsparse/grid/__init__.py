@@ -6,8 +6,9 @@
 machines, and `where` is the choice between them.
 """
 
+from jaxsparse.grid.compiled import keep_compiled
 from jaxsparse.grid.declaration import MOST_CELLS, Cell, Declaration
-from jaxsparse.grid.devices import cores, keep_compiled, use_every_core, writes
+from jaxsparse.grid.devices import cores, use_every_core, writes
 from jaxsparse.grid.engine import Engine, Placement
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
 from jaxsparse.grid.start import Start

@@ -1,21 +1,13 @@
-"""What has to be settled before JAX is first used: how many devices there are, and where compiled programs stay."""
+"""What has to be settled before JAX is first used: how many devices there are, and which processes train together."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import platform
-from importlib.metadata import version
-from pathlib import Path
 
 import jax
 
 from jaxsparse.config import InvalidInput
-from jaxsparse.data import folders
-
-COMPILE_SECONDS = 0.2
-"""Programs that compile faster are not worth a file."""
 
 
 def cores() -> int:
@@ -31,33 +23,6 @@ def use_every_core(devices: int | None = None) -> None:
     """
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", devices or cores())
-
-
-def _processor() -> str:
-    """Model and abilities of the processor: a program compiled for one may not run on another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() + platform.machine()
-    told = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
-    return "".join(told.get(name, "") for name in ("model name", "flags", "Features"))
-
-
-def keep_compiled() -> None:
-    """Keeps compiled programs in the user's cache folder, so that the next process need not compile them again.
-
-    Each version of jaxlib and model of processor has a folder of its own, so that machines may share a home. The folder
-    may be deleted at any time. `JAX_COMPILATION_CACHE_DIR` names another, `JAX_ENABLE_COMPILATION_CACHE=false` keeps
-    nothing; where nothing can be written, nothing is kept.
-    """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
-    processor = hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    folder = folders.cache() / "compiled" / f"jaxlib-{version('jaxlib')}-{processor}"
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:

@@ -21,8 +21,9 @@ from ray import exceptions
 
 from jaxsparse import data, records
 from jaxsparse.grid.claims import Claims
+from jaxsparse.grid.compiled import keep_compiled
 from jaxsparse.grid.declaration import Cell
-from jaxsparse.grid.devices import cores, keep_compiled
+from jaxsparse.grid.devices import cores
 from jaxsparse.grid.recording import failure
 from jaxsparse.grid.running import Job, Progress, train_here
 
