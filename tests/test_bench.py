@@ -1,6 +1,8 @@
 """Benchmarks: what is counted, and that they come to an end; never how fast anything is."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -9,6 +11,7 @@ import pytest
 
 from jaxsparse import bench, data
 from jaxsparse.bench import profile, roofline, timing
+from jaxsparse.bench.step import _torch_workers
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput
 from jaxsparse.data import noise
@@ -79,3 +82,11 @@ def test_grid_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scaled["devices"] == [1, 2]
     assert scaled["efficiency"][0] == 1.0
     assert len(scaled["split_ms_per_step"]) == 2
+
+
+@pytest.mark.parametrize("python", ["false", "cat"])
+def test_a_way_of_pytorch_that_does_not_run_is_left_out(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before it answers, or answers something else than seconds (`cat` fails on its arguments)."""
+    monkeypatch.setattr(sys, "executable", shutil.which(python))
+    with _torch_workers(["eager"], 2) as measure:
+        assert measure is None

@@ -1,9 +1,9 @@
 """`jaxsparse bench step`: the very training step that a grid runs, and an equivalent PyTorch loop beside it.
 
 Time is wall time divided by steps and cells: what a step of one network costs when the machine is full. PyTorch is
-timed, on a processor, as one network on all threads and as one one-thread process a core, with both memory layouts; on
-a GPU eagerly and compiled. Its best counts. All are measured in turn, round after round, so that a machine that changes
-its speed changes it for all.
+timed eagerly and compiled, with both memory layouts; on a processor as one network on all threads and as one one-thread
+process a core, each on a core of its own, and memory that it frees stays with it. Its best counts. All are measured in
+turn, round after round, so that a machine that changes its speed changes it for all.
 
 One epoch of CIFAR's size on an accelerator is
 
@@ -13,6 +13,8 @@ One epoch of CIFAR's size on an accelerator is
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -26,15 +28,27 @@ from jaxsparse.bench import arguments
 from jaxsparse.bench.roofline import roofline
 from jaxsparse.bench.timing import SECONDS, Work, cell_seconds
 from jaxsparse.config import require, require_choice
+from jaxsparse.grid import processor
 from jaxsparse.thresholding import METHODS
+
+KEEPS_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+"""So that what PyTorch allocates anew in every step need not come from the system (glibc)."""
 
 
 @contextlib.contextmanager
-def _torch_workers(flags: list[str], processes: int) -> Iterator[Callable[[], float]]:
-    """PyTorch loops in processes of their own; the function given measures the seconds of a step and cell."""
+def _torch_workers(flags: list[str], processes: int) -> Iterator[Callable[[], float] | None]:
+    """PyTorch loops in processes of their own; the function given measures the seconds of a step and cell. None where
+    PyTorch can't do it here, as it compiles only where there is a compiler of C++."""
     command = [sys.executable, "-m", "jaxsparse.bench.torch_step", *flags]
-    pipe = subprocess.PIPE
-    workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(processes)]
+    pipe, environment = subprocess.PIPE, {**os.environ, **KEEPS_MEMORY}
+    workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) for _ in range(processes)]
+    if processes > 1 and hasattr(os, "sched_setaffinity"):
+        for worker, core in zip(workers, sorted(os.sched_getaffinity(0)), strict=True):
+            os.sched_setaffinity(worker.pid, {core})
 
     def measure() -> float:
         for worker in workers:
@@ -48,28 +62,32 @@ def _torch_workers(flags: list[str], processes: int) -> Iterator[Callable[[], fl
         return statistics.mean(answers) / processes
 
     try:
-        measure()  # imports, caches, memory
-        yield measure
+        try:
+            measure()  # imports, compilation, caches, memory
+        except (ValueError, BrokenPipeError):
+            yield None
+        else:
+            yield measure
     finally:
         for worker in workers:
             worker.kill()
-            worker.wait()
+            with contextlib.suppress(BrokenPipeError):
+                worker.communicate()
 
 
-def _torch_ways(work: Work) -> Mapping[str, contextlib.AbstractContextManager[Callable[[], float]]]:
+def _torch_ways(work: Work) -> Mapping[str, contextlib.AbstractContextManager[Callable[[], float] | None]]:
     """What may be PyTorch's best, by name."""
     sizes = [str(work.batch), str(work.images), *map(str, models.widths_of(work.model, work.width))]
     network = [work.precision, work.model, work.image, *sizes]
     layouts, cores = ("contiguous", "channels_last") if work.model != "mlp" else ("contiguous",), grid.cores()
     found = {}
-    for layout in layouts:
+    for layout, form in itertools.product(layouts, ("eager", "compiled")):
         if jax.default_backend() == "cpu":
-            one, many = ([layout, "eager", str(threads), *network] for threads in (cores, 1))
-            found[f"torch {layout}, 1 process x {cores} threads"] = _torch_workers(one, 1)
-            found[f"torch {layout}, {cores} processes x 1 thread"] = _torch_workers(many, cores)
+            one, many = ([layout, form, str(threads), *network] for threads in (cores, 1))
+            found[f"torch {layout}, {form}, 1 process x {cores} threads"] = _torch_workers(one, 1)
+            found[f"torch {layout}, {form}, {cores} processes x 1 thread"] = _torch_workers(many, cores)
         else:
-            for form in ("eager", "compiled"):
-                found[f"torch {layout}, {form}"] = _torch_workers([layout, form, str(cores), *network], 1)
+            found[f"torch {layout}, {form}"] = _torch_workers([layout, form, str(cores), *network], 1)
     return found
 
 
@@ -92,12 +110,13 @@ def step(
       thresholding: a method by which convolutions become sparse, whose step is timed in turn with the plain one.
 
     Returns:
-      `ms_per_step`: wall milliseconds per step and cell; `epoch_seconds`: of all images, once; `images_per_second` of
-      all cells together; `gflops`: useful operations per second of all cells together (three times the forward pass),
-      `matmul_gflops` and `memory_gb_per_second`: the most that the devices in use can do, `share_of_matmul_rate` of the
-      first; with `against`, `torch_ms_per_step` of PyTorch's best way, every way's own, and `ratio` (PyTorch's time
-      over ours; above 1 we are faster); with `thresholding`, `thresholded_ms_per_step`, and `thresholding_cost` (its
-      time over the plain step's, the median of rounds).
+      `processor`: its name and widest instructions; `ms_per_step`: wall milliseconds per step and cell;
+      `epoch_seconds`: of all images, once; `images_per_second` of all cells together; `gflops`: useful operations per
+      second of all cells together (three times the forward pass), `matmul_gflops` and `memory_gb_per_second`: the most
+      that the devices in use can do, `share_of_matmul_rate` of the first; with `against`, `torch_ms_per_step` of
+      PyTorch's best way, every way's own, and `ratio` (PyTorch's time over ours; above 1 we are faster); with
+      `thresholding`, `thresholded_ms_per_step`, and `thresholding_cost` (its time over the plain step's, the median of
+      rounds).
 
     Raises:
       InvalidInput: naming the field and the allowed values.
@@ -119,7 +138,13 @@ def step(
     limit = roofline(min(cells, devices), work.precision)
     with contextlib.ExitStack() as stack:
         for name, way in (_torch_ways(work) if against else {}).items():
-            ways[name] = stack.enter_context(way)
+            measure = stack.enter_context(way)
+            if measure is None:
+                print(f"jaxsparse: left out, as PyTorch can't do it here: {name}", file=sys.stderr)
+            else:
+                ways[name] = measure
+        found = len(ways) > 1 or not against
+        require(found, "against", against, "left out: PyTorch does not run here")
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, measure in ways.items():
@@ -127,6 +152,7 @@ def step(
     medians = {name: statistics.median(values) for name, values in times.items()}
     milliseconds = medians.pop("jaxsparse")
     result: dict[str, object] = {
+        "processor": processor.name(),
         "ms_per_step": milliseconds,
         "ms_per_step_spread": [min(times["jaxsparse"]), max(times["jaxsparse"])],
         "cells": cells,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import platform
 import re
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ import jax
 import jaxlib.version
 
 from jaxsparse.data import folders
+from jaxsparse.grid import processor
 
 COMPILE_SECONDS = 0.2
 """Programs that compile faster are not worth a file."""
@@ -32,8 +32,8 @@ def keep_compiled() -> None:
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    processor = hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    folder = folders.cache() / "compiled" / f"jaxlib-{jaxlib.version.__version__}-{processor}"
+    machine = hashlib.sha256(processor.identity().encode()).hexdigest()[:12]
+    folder = folders.cache() / "compiled" / f"jaxlib-{jaxlib.version.__version__}-{machine}"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -54,13 +54,3 @@ def _replace_unreadable(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
     warnings.showwarning = look
-
-
-def _processor() -> str:
-    """Model and abilities of the processor: a program compiled for one may not run on another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() + platform.machine()
-    told = {name.strip(): value for name, _, value in (line.partition(":") for line in lines)}
-    return "".join(told.get(name, "") for name in ("model name", "flags", "Features"))
