@@ -71,6 +71,16 @@ def test_profile_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
+def test_a_measurement_beside_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SECONDS", 0.01)
+    found = bench.measure(bench.Work("mlp", 0.02, "2x2x1", 16, images=32), rounds=1)
+    dataset = data.load(noise.name("2x2x1", 32))
+    assert found["images_of_a_measurement"] == 32 + len(dataset.test.labels)
+    ratio = found["ms_per_measurement"] / found["ms_per_step"]
+    assert found["steps_of_a_measurement"] == pytest.approx(ratio)
+    assert found["share_of_a_step_an_image"] == pytest.approx(16 * ratio / found["images_of_a_measurement"])
+
+
 @pytest.mark.slow
 def test_grid_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SECONDS", 0.1)

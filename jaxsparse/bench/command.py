@@ -12,6 +12,7 @@ import tyro
 from jaxsparse import records
 from jaxsparse.bench.decay import decay
 from jaxsparse.bench.grid import grid
+from jaxsparse.bench.measuring import measure
 from jaxsparse.bench.picture import draw
 from jaxsparse.bench.precision import precision
 from jaxsparse.bench.profile import profile
@@ -127,6 +128,14 @@ class Decay(Rounds):
 
 
 @dataclass(frozen=True)
+class Measure(Rounds, Training):
+    """Time a measurement of a network in training, beside the steps between."""
+
+    def measure(self) -> Found:
+        return measure(self.work, self.rounds)
+
+
+@dataclass(frozen=True)
 class Shrink(Rounds, Network):
     """Time a network before and after half of its units are removed."""
 
@@ -170,6 +179,7 @@ What: TypeAlias = (
     | Annotated[Grid, tyro.conf.subcommand("grid")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
     | Annotated[Decay, tyro.conf.subcommand("decay")]
+    | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Shrink, tyro.conf.subcommand("shrink")]
     | Annotated[Precision, tyro.conf.subcommand("precision")]
     | Annotated[Profile, tyro.conf.subcommand("profile")]
