@@ -24,8 +24,9 @@ class Child:
     pid: int
     log: Path
 
-    def wait(self) -> int:
-        """Its exit status, negative for a signal that killed it."""
+    def wait(self, seconds: float = 120.0) -> int:
+        """Its exit status, negative for a signal that killed it; it has to end within so many seconds."""
+        assert until(self.is_over, seconds), f"does not end: {self.told()}"
         return self.server.ask({"wait": self.pid})
 
     def told(self) -> str:
