@@ -101,4 +101,4 @@ def test_grids_ended_at_random_moments(
         assert names == undisturbed.keys() - {"history", "seconds"}, "nothing else is left"
         assert len(names) == CELLS
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
-    assert training > 0.6 * times
+    assert training > 0.5 * times, "most of them are to hit trainings"
