@@ -25,7 +25,14 @@ from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.export import from_torch, load, save
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
-from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso, ProximalGroupLasso
+from jaxsparse.regularizers import (
+    BatchNormL1,
+    CoupledL2,
+    DecoupledDecay,
+    GroupLasso,
+    ProximalGroupLasso,
+    regularized,
+)
 from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
 from jaxsparse.sparsity import wiring_of as wiring
@@ -59,6 +66,7 @@ __all__ = [
     "optimizer",
     "optimizers",
     "pruning",
+    "regularized",
     "regularizers",
     "rmsprop",
     "save",

@@ -28,7 +28,7 @@ import optax
 from jax.core import Tracer
 
 from jaxsparse.config import require, require_choice
-from jaxsparse.trees import Kind, Mask, Tree, of_kind
+from jaxsparse.trees import Kind, Mask, Tree, matched, of_kind
 
 Scalar: TypeAlias = float | jax.Array
 """A float or a scalar array, traced or not."""
@@ -99,7 +99,7 @@ class CoupledL2(Penalty):
 
     def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes before the preconditioner; `mask` chooses the parameters (default: all)."""
-        return optax.add_decayed_weights(self.strength, mask)
+        return _masked(optax.add_decayed_weights(self.strength), mask)
 
 
 @jax.tree_util.register_dataclass
@@ -293,6 +293,41 @@ def regularizer(name: str, strength: Scalar) -> Regularizer | None:
     return _BY_NAME[name](strength)
 
 
+def regularized(
+    tx: optax.GradientTransformation,
+    regularizer: Regularizer | None,
+    *,
+    learning_rate: LearningRate | None = None,
+    mask: Mask | None = None,
+) -> optax.GradientTransformation:
+    """Any optax transformation with a regularizer around it: a coupled one before, a decoupled one after.
+
+    `js.regularized(optax.lion(1e-4), js.CoupledL2(1e-3))` is to Lion what `weight_decay` of `torch.optim.Adam` is to
+    Adam: Lion sees `gradient + 1e-3 * theta`. It serves Muon, Schedule-Free and `optax.partition` alike.
+
+    Args:
+      tx: whose updates are added to the weights.
+      regularizer: one of `jaxsparse.regularizers`; none where it is None.
+      learning_rate: the one that `tx` was made with, a number or a schedule, for what acts after the step
+        (`DecoupledDecay`, `ProximalGroupLasso`): it can't be read off a transformation.
+      mask: the parameters that are regularized (default: all), a function of them or a tree of booleans; see
+        `trees.matched`.
+
+    Raises:
+      InvalidInput: naming the field and the allowed values.
+    """
+    known = regularizer is None or isinstance(regularizer, Regularizer)
+    require(known, "regularizer", regularizer, "None or one of jaxsparse.regularizers")
+    if regularizer is None:
+        return tx
+    if not isinstance(regularizer, Decoupled):
+        return optax.chain(regularizer.transformation(mask), tx)
+    require(learning_rate is not None, "learning_rate", None, f"the one of tx, for {type(regularizer).__name__}")
+    assert learning_rate is not None
+    check_range("learning_rate", learning_rate, POSITIVE)
+    return optax.chain(tx, regularizer.transformation(learning_rate, mask))
+
+
 def require_strengths(strengths: Sequence[float], names: Collection[str]) -> None:
     """Raises `InvalidInput` unless the strengths fit every one of the named regularizers."""
     require(set(names) <= {"none"} or len(strengths) > 0, "strengths", strengths, "at least one number")
@@ -309,7 +344,7 @@ def _given(params: Tree) -> Tree:
 
 
 def _masked(transformation: optax.GradientTransformation, mask: Mask | None) -> optax.GradientTransformation:
-    return transformation if mask is None else optax.masked(transformation, mask)
+    return transformation if mask is None else optax.masked(transformation, matched(mask))
 
 
 def _add_to(kind: Kind, gradient: Callable[[jax.Array], jax.Array], mask: Mask | None) -> optax.GradientTransformation:

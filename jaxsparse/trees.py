@@ -103,6 +103,29 @@ def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
     return mask
 
 
+def matched(mask: Mask) -> Callable[[Tree], Tree]:
+    """A mask as a function of the parameters: one that was made from another form of their tree goes by names.
+
+    So a mask made with `jax.tree.map` over `nnx.state(model)` also fits the pure dict or the arrays made from it.
+
+    Raises:
+      InvalidInput: when the mask is made, naming the first parameter that the mask lacks or that lacks in its tree.
+    """
+    if callable(mask):
+        return mask
+
+    def of(params: Tree) -> Tree:
+        if jax.tree.structure(mask) == jax.tree.structure(params):
+            return mask
+        chosen, named = flatten(mask), flatten(params)
+        differing = [name for name in {**named, **chosen} if (name in chosen) != (name in named)]
+        only = next(iter(differing), None)
+        require(only is None, "mask", only, "a tree with a boolean for each parameter, by its name")
+        return jax.tree.unflatten(jax.tree.structure(params), [chosen[name] for name in named])
+
+    return of
+
+
 EVERYTHING = "all"
 PLURALS = {"kernels": Kind.KERNEL, "biases": Kind.BIAS, "scales": Kind.SCALE, "shifts": Kind.SHIFT}
 """What a command line calls the kinds of a network's parameters."""
