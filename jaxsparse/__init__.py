@@ -23,6 +23,7 @@ from jaxsparse import (
 )
 from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
+from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import (
@@ -58,6 +59,7 @@ __all__ = [
     "amsgrad",
     "data",
     "dynamics",
+    "explain",
     "from_torch",
     "load",
     "make_train",

@@ -12,7 +12,7 @@ ROWS = [
     {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting"},
     {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records"},
-    {"train", "dynamics", "thresholding", "shrinking"},
+    {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export"},
     {"report", "bench", "decay", "smaller", "cli"},
 ]

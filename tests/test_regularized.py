@@ -113,9 +113,7 @@ def test_a_mask_over_a_networks_state_fits_every_form_of_it() -> None:
         kernel = nnx.to_pure_dict(state)["first"]["kernel"]
         np.testing.assert_array_equal(found["first"]["kernel"], np.float32(STRENGTH) * kernel)
         assert not any(np.any(leaf) for name, leaf in js.trees.flatten(found).items() if name != "first/kernel")
-    with pytest.raises(
-        InvalidInput, match=r"mask must be a tree with a boolean .* got 'norm/bias'"
-    ):
+    with pytest.raises(InvalidInput, match=r"mask must be a tree with a boolean .* got 'norm/bias'"):
         tx.init({"first": nnx.to_pure_dict(state)["first"]})
 
 

@@ -1,0 +1,198 @@
+"""`explain`: what a line of PyTorch, Keras or optax does to a weight that the loss has forgotten.
+
+The same words mean different things: `weight_decay` is an L2 penalty in `torch.optim.Adam`, and decoupled decay times
+the learning rate in `torch.optim.AdamW`, `keras.optimizers` and optax. The line is parsed and never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jaxsparse import optimizers, theory
+from jaxsparse.config import InvalidInput, require
+from jaxsparse.regularizers import CoupledL2, DecoupledDecay
+
+SMALL = 1e-3
+"""Below which a weight that began at 1 counts as gone."""
+_DECOUPLED = ("adamw", "adamaxw")
+"""Rules that are another one with decoupled decay, by their names in lower case."""
+
+
+class _Library(NamedTuple):
+    """How a library writes its optimizers down."""
+
+    path: str
+    arguments: Mapping[str, str]
+    """our name of a hyperparameter, by its own"""
+    rates: Mapping[str, float]
+    """default learning rates, by rule, where there are any"""
+    decays: Mapping[str, float]
+    """default decay, by the name in lower case; 0 elsewhere"""
+    coupled: bool
+    """whether `weight_decay` is an L2 penalty in a rule that does not say otherwise by its name"""
+
+
+_SHARED = {name: name for name in ("momentum", "nesterov", "rho", "initial_accumulator_value")}
+_KERAS = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps", "learning_rate": "learning_rate"}
+_OPTAX = {name: name for name in ("b1", "b2", "eps", "decay", "learning_rate")}
+_TORCH_RATES = {"adagrad": 1e-2, "adadelta": 1.0, "adamax": 2e-3, "rmsprop": 1e-2}
+_KERAS_RATES = {"sgd": 1e-2}
+LIBRARIES: Mapping[str, _Library] = MappingProxyType(
+    {
+        "torch": _Library(
+            "torch.optim",
+            {**_SHARED, "lr": "learning_rate", "alpha": "decay", "eps": "eps", "betas[0]": "b1", "betas[1]": "b2"},
+            dict.fromkeys(optimizers.NAMES, 1e-3) | _TORCH_RATES,
+            {"adamw": 1e-2},
+            True,
+        ),
+        "keras": _Library(
+            "keras.optimizers",
+            _SHARED | _KERAS,
+            dict.fromkeys(optimizers.NAMES, 1e-3) | _KERAS_RATES,
+            {"adamw": 4e-3},
+            False,
+        ),
+        "optax": _Library("optax", _SHARED | _OPTAX, {}, {"adamw": 1e-4, "adamaxw": 1e-4}, False),
+    }
+)
+"""What `explain` knows, by the convention that it stands for."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a line of another library means.
+
+    Attributes:
+      convention: whose formulas the rule follows, as in `js.optimizer(.., convention=)`.
+      optimizer: the rule's name here.
+      learning_rate, hyper: of the rule; what the line leaves out has the library's default.
+      regularizer: the same decay here; None where there is none.
+      steps: after which a weight of 1 without loss gradient is below 1e-3; inf where never, nan where that is unknown.
+    """
+
+    convention: str
+    optimizer: str
+    learning_rate: float
+    hyper: Mapping[str, float | bool]
+    regularizer: CoupledL2 | DecoupledDecay | None
+    steps: float
+
+    @property
+    def ours(self) -> str:
+        """The same in jaxsparse."""
+        more = [f"{name}={value!r}" for name, value in self.hyper.items()]
+        if isinstance(self.regularizer, CoupledL2):
+            more.append(f"regularizer=js.CoupledL2({self.regularizer.strength!r})")
+        elif self.regularizer is not None:
+            more.append(f'regularizer=js.DecoupledDecay({self.regularizer.strength!r}, scale="learning_rate")')
+        convention = f'convention="{self.convention}"'
+        return f'js.optimizer("{self.optimizer}", {", ".join([repr(self.learning_rate), *more, convention])})'
+
+    def __str__(self) -> str:
+        form = "no decay"
+        if isinstance(self.regularizer, CoupledL2):
+            form = "coupled: strength * weight is added to the gradient, before the rule scales it"
+        elif self.regularizer is not None:
+            form = "decoupled: after the step, learning rate * strength * weight is taken away"
+        lives = "for ever" if math.isinf(self.steps) else f"for {self.steps:,.0f} steps"
+        if math.isnan(self.steps):
+            lives = "as long as `js.simulate` tells: there is no formula for it"
+        return (
+            f"rule         {self.optimizer}, as {LIBRARIES[self.convention].path} has it\n"
+            f"decay        {form}\n"
+            f"here         {self.ours}\n"
+            f"one weight   without loss gradient it stays above {SMALL:g} of its size {lives}"
+        )
+
+
+def explain(line: str) -> Explanation:
+    """Explains `torch.optim.Adam(params, weight_decay=1e-4)`, `optax.adamw(1e-3)`, `keras.optimizers.AdamW()` ...
+
+    Known are SGD, Adam, AMSGrad, Adamax, RMSprop, Adagrad, Adadelta, and AdamW and AdamaxW, with numbers as arguments.
+    How long a weight lives is `theory.steps_to`, from docs/theory.md.
+
+    Raises:
+      InvalidInput: naming what is not known in the line.
+    """
+    call = _call(line)
+    *path, name = ast.unparse(call.func).split(".")
+    library = {"torch": "torch", "keras": "keras", "tf": "keras", "optax": "optax"}.get(path[0] if path else "")
+    require(library is not None, "line", line, "a call of torch.optim, keras.optimizers or optax")
+    assert library is not None
+    known, rule = LIBRARIES[library], name.lower()
+    given = _arguments(call, library)
+    decays = library != "optax" or rule in (*_DECOUPLED, "adadelta")
+    require(decays or "weight_decay" not in given, "weight_decay", given.get("weight_decay"), f"left out for {name}")
+    decay = given.pop("weight_decay", known.decays.get(rule, 0.0)) or 0.0
+    coupled = known.coupled and rule not in _DECOUPLED and not given.pop("decoupled_weight_decay", False)
+    rule = {"adamw": "adam", "adamaxw": "adamax"}.get(rule, rule)
+    if given.pop("amsgrad", False):
+        require(rule == "adam", "amsgrad", True, f"left out for {name}")
+        rule = "amsgrad"
+    require(rule in optimizers.NAMES, "line", name, "one of " + " ".join((*optimizers.NAMES, *_DECOUPLED)))
+    found: dict[str, Any] = {}
+    takes = optimizers.defaults(rule, library)
+    for argument, value in given.items():
+        ours = known.arguments.get(argument)
+        ours = "decay" if (library, rule, ours) == ("keras", "rmsprop", "rho") else ours
+        allowed = [theirs for theirs, own in known.arguments.items() if own in takes or own == "learning_rate"]
+        require(ours == "learning_rate" or ours in takes, "argument", argument, f"for {name}: {' '.join(allowed)}")
+        assert ours is not None
+        found[ours] = value
+    rate = found.pop("learning_rate", known.rates.get(rule))
+    require(rate is not None, "learning_rate", None, f"given: {known.path}.{name} has no default")
+    assert rate is not None
+    regularizer = None
+    if decay:
+        regularizer = CoupledL2(decay) if coupled else DecoupledDecay(decay, scale="learning_rate")
+    try:
+        steps = theory.steps_to(SMALL, rule, regularizer, learning_rate=rate, init=1.0, convention=library, **found)
+    except ValueError as error:  # a number out of range, named
+        raise InvalidInput(str(error)) from None
+    return Explanation(library, rule, rate, found, regularizer, steps)
+
+
+def _call(line: str) -> ast.Call:
+    """The call that a line holds, also behind `tx =`."""
+    try:
+        statements = ast.parse(line.strip()).body
+    except SyntaxError:
+        statements = []
+    value = getattr(statements[0], "value", None) if len(statements) == 1 else None
+    require(isinstance(value, ast.Call), "line", line, "one call, such as torch.optim.Adam(params, weight_decay=1e-4)")
+    assert isinstance(value, ast.Call)
+    return value
+
+
+def _arguments(call: ast.Call, library: str) -> dict[str, Any]:
+    """Arguments of a call by name, as numbers; PyTorch's first one, the parameters, is left out."""
+    first = ["params", "lr"] if library == "torch" else ["learning_rate"]
+    require(
+        len(call.args) <= len(first), "line", ast.unparse(call), f"with names for all arguments but {' '.join(first)}"
+    )
+    pairs = [*zip(first, call.args, strict=False), *((word.arg or "**", word.value) for word in call.keywords)]
+    found: dict[str, Any] = {}
+    for name, node in pairs:
+        if name == "params":
+            continue
+        try:
+            value = ast.literal_eval(node)
+        except ValueError:
+            value = None
+            require(False, name, ast.unparse(node), "a number that stands in the line")
+        if name == "betas":
+            two = isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+            require(two, name, value, "two numbers")
+            assert isinstance(value, tuple)
+            found |= dict(zip(("betas[0]", "betas[1]"), value, strict=True))
+        else:
+            number = isinstance(value, int | float) or (name == "weight_decay" and value is None)
+            require(number, name, value, "a number")
+            found[name] = value
+    return found
