@@ -33,7 +33,7 @@ def decoupled(strength: float) -> js.DecoupledDecay:
             "torch adam",
             1e-3,
             {},
-            decoupled(1e-2),
+            decoupled(0.1),
         ),
         ("opt = torch.optim.AdamW(p)", "torch adam", 1e-3, {}, decoupled(1e-2)),
         (
