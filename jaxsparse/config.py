@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -27,6 +30,36 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
 def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raises `InvalidInput` unless the value is one of the allowed ones."""
     require(value in allowed, name, value, "one of " + " ".join(allowed))
+
+
+def name_of(thing: Any) -> str:
+    """What a setting is called: a name as it is, else the `name` of an object, a function's or a class's own.
+
+    Raises:
+      InvalidInput: for what has none.
+    """
+    thing = thing.func if isinstance(thing, partial) and not hasattr(thing, "name") else thing
+    found = thing if isinstance(thing, str) else getattr(thing, "name", None) or getattr(thing, "__name__", None)
+    if not isinstance(found, str):
+        raise InvalidInput(f"a setting must have a name (an attribute `name`), got {thing!r}")
+    return found
+
+
+def plain(settings: Any) -> Any:
+    """Settings as JSON can hold them: dataclasses as dicts, and everything else that is no number by its name."""
+    if settings is None or isinstance(settings, str | int | float):
+        return settings
+    if isinstance(settings, Mapping):
+        return {name: plain(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [plain(value) for value in settings]
+    if isinstance(settings, Path):
+        return str(settings)
+    if hasattr(settings, "shape"):  # a number that JAX or NumPy holds
+        return settings.tolist()
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type) and not hasattr(settings, "name"):
+        return {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    return name_of(settings)
 
 
 PRECISIONS = ("float32", "bfloat16")
@@ -63,10 +96,13 @@ class Run:
       InvalidInput: naming the field and the allowed values.
     """
 
-    data: str = "digits"
-    """data set: `jaxsparse data list`"""
-    model: str = "mlp"
-    """network"""
+    data: Any = "digits"
+    """data set: a name (`jaxsparse data list`), a file or folder, or a `data.Source`"""
+    model: str | Callable[..., Any] = "mlp"
+    """network: a name, or what makes one, `model(rngs=..) -> nnx.Module`"""
+    loss: Callable[[Any, Any], Any] | None = None
+    """of outputs and targets `[n, ..]`, a value for each (`optax.squared_error`); None: what the targets want, see
+    `losses.of`"""
     width: float = 1.0
     """multiplies the network's own widths (> 0)"""
     widths: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 import jaxsparse
-from jaxsparse.config import InvalidInput, Run, Thresholds, require
+from jaxsparse import data
+from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, plain, require
 from jaxsparse.files import PARTIAL, Damaged, Unwritable, partial_of, remove, sealed, sync, unsealed
 from jaxsparse.files import clear_partial as clear_partial
 from jaxsparse.files import declare as declare
@@ -99,7 +100,7 @@ def write(record: Record, folder: Path) -> Path:
     """
     described = {
         "cell": record.name,
-        "run": asdict(record.run),
+        "run": plain(record.run),
         **record.settings,
         "status": record.status,
         "message": record.message,
@@ -109,9 +110,9 @@ def write(record: Record, folder: Path) -> Path:
     length = len(record.history["epochs"])
     constant = {
         "cell": record.name,
-        "dataset": record.run.data,
-        "model": record.run.model,
-        "optimizer": record.run.optimizer,
+        "dataset": data.called(record.run.data),
+        "model": name_of(record.run.model),
+        "optimizer": name_of(record.run.optimizer),
         "convention": record.run.convention,
         "status": record.status,
         "seconds": record.seconds,
@@ -122,7 +123,7 @@ def write(record: Record, folder: Path) -> Path:
     pyarrow.parquet.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
     files = {
         HISTORY: sink.getvalue().to_pybytes(),
-        WEIGHTS: save(dict(record.weights), {"model": record.run.model}),
+        WEIGHTS: save(dict(record.weights), {"model": name_of(record.run.model)}),
     }
     return _appear({**files, DESCRIPTION: _described(described, files)}, folder / record.name)
 

@@ -29,7 +29,7 @@ from jax.tree_util import Partial
 
 from jaxsparse.config import Thresholds, require
 from jaxsparse.data import Dataset, Seen, Split, Stream, examples, preprocess, seen_in
-from jaxsparse.losses import evaluate
+from jaxsparse.losses import Loss, evaluate
 from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of, wiring
 from jaxsparse.tracing.units import SCALE, SHIFT, WEIGHT
 from jaxsparse.trees import Tree, flatten
@@ -246,14 +246,17 @@ class Observation:
     test_error_top5_silenced: jax.Array
 
 
-def observation(thresholds: Thresholds, only: str) -> Callable[[nnx.Module, Dataset | Stream], Observation]:
+def observation(
+    thresholds: Thresholds, only: str, loss: Loss | None = None
+) -> Callable[[nnx.Module, Dataset | Stream], Observation]:
     """The measure for `make_train`: magnitudes of the layers below `only`, and the error without the dead units."""
 
     def measure(model: nnx.Module, data: Dataset | Stream) -> Observation:
         seen = observe(model, data, only)
         dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
         chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
-        _, error, error_top5 = evaluate(silence(model, chosen, wiring_for(model, data).layers), data, data.test)
+        silent = silence(model, chosen, wiring_for(model, data).layers)
+        _, error, error_top5 = evaluate(silent, data, data.test, loss)
         return Observation(seen, error, error_top5)
 
     return measure

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -21,8 +22,8 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
-from jaxsparse import models, optimizers, regularizers, schedules
-from jaxsparse.config import Hyper, Run, require, require_choice
+from jaxsparse import losses, models, optimizers, regularizers, schedules
+from jaxsparse.config import Hyper, InvalidInput, Run, name_of, require, require_choice
 from jaxsparse.data import (
     PIXELS,
     Dataset,
@@ -35,9 +36,9 @@ from jaxsparse.data import (
     seen_in,
     shuffled,
 )
-from jaxsparse.losses import cross_entropy, evaluate
+from jaxsparse.losses import evaluate
 from jaxsparse.thresholding import BOUND_RATES, NONE, Bounds, Thresholding, apply, observe, thresholding
-from jaxsparse.trees import Kind, Mask, Tree, choice, kinds, of_kind
+from jaxsparse.trees import Kind, Mask, Tree, choice, flatten, kinds, of_kind
 
 Measure = Callable[[nnx.Module, Dataset | Stream], Tree]
 """What is measured at the end of an interval: a pytree of arrays from a model (in evaluation mode) and the data."""
@@ -83,7 +84,7 @@ def steps_per_epoch(run: Run, description: Description) -> int:
       InvalidInput: for a batch larger than the training set.
     """
     size = description.train_size
-    require(run.batch <= size, "batch", run.batch, f"at most the {size} training images of {run.data}")
+    require(run.batch <= size, "batch", run.batch, f"at most the {size} training images of {description.name}")
     return size // run.batch
 
 
@@ -101,6 +102,8 @@ class Training:
     """which weights become zero below a bound, and how the bounds come about"""
     place: Callable[[jax.Array], jax.Array] = lambda batch: batch
     """where the images of a batch `[batch, ..]` go, such as a part of them to each of several devices"""
+    keys: frozenset[str] = frozenset()
+    """names of the statistics that are keys of random numbers, kept as their data"""
 
     @property
     def _kept(self) -> jnp.dtype:
@@ -111,7 +114,20 @@ class Training:
         """Parameters and statistics of the untrained network. Each use of randomness has a key of its own: weights 0,
         order 1, flips 2, dropout 3."""
         _, params, stats = nnx.split(network(self.run, jax.random.fold_in(key, 0)), nnx.Param, ...)
-        return jax.tree.map(lambda a: a.astype(self._kept), (nnx.as_pure(params), nnx.as_pure(stats)))
+
+        def kept(a: jax.Array) -> jax.Array:
+            if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):  # of a network that draws in training
+                return jax.random.key_data(a)
+            return a.astype(self._kept) if jnp.issubdtype(a.dtype, jnp.inexact) else a
+
+        return jax.tree.map(kept, (nnx.as_pure(params), nnx.as_pure(stats)))
+
+    def model(self, params: Tree, stats: Tree) -> Any:
+        """The network with these parameters and statistics, in training mode."""
+        if self.keys:
+            wrapped = [jax.random.wrap_key_data(leaf) if name in self.keys else leaf for name, leaf in flatten(stats).items()]
+            stats = jax.tree.unflatten(jax.tree.structure(stats), wrapped)
+        return nnx.merge(self.graph, params, stats, copy=True)
 
     def init(self, hyper: Hyper, params: Tree, stats: Tree) -> State:
         """State before the first step."""
@@ -191,6 +207,19 @@ class Training:
         narrow = of_kind(Kind.KERNEL, Kind.BIAS)(weights)
         return jax.tree.map(lambda a, chosen: a.astype(self.run.precision) if chosen else a, weights, narrow)
 
+    def _fed(self, examples: jax.Array) -> jax.Array:
+        """Examples in the type that products are computed in; whole numbers, such as tokens, as they are."""
+        real = jnp.issubdtype(examples.dtype, jnp.floating)
+        return examples.astype(self.run.precision) if real else examples
+
+    def _stats(self, model: nnx.Module) -> Tree:
+        """The statistics of a network after a step."""
+        found = nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param)))
+        if not self.keys:
+            return found
+        is_key = lambda a: jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
+        return jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, found)
+
     def step(
         self, hyper: Hyper, key: jax.Array, state: State, images: jax.Array, labels: jax.Array, number: jax.Array
     ) -> tuple[State, jax.Array]:
@@ -201,11 +230,11 @@ class Training:
 
         def loss(params: Tree, bounds: Bounds) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
             weights = self._for_products(pruned.weights(params, bounds))
-            model: Any = nnx.merge(self.graph, weights, state.stats, copy=True)
-            logits: jax.Array = model(images.astype(self.run.precision), *dropping)
-            value = cross_entropy(logits.astype(self._kept), labels)
+            model = self.model(weights, state.stats)
+            logits: jax.Array = model(self._fed(images), *dropping)
+            value = losses.mean(self.run.loss, self.description)(logits.astype(self._kept), labels)
             total = value + pruned.loss(bounds, hyper.targets)
-            return total, (value, nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
+            return total, (value, self._stats(model))
 
         (gradients, pulls), (value, stats) = jax.grad(loss, (0, 1), has_aux=True)(state.params, state.bounds)
         updates, optimizer = tx.update(gradients, state.optimizer, state.params)
@@ -235,15 +264,15 @@ class Training:
 
     def measured(self, data: Dataset | Stream, params: Tree, bounds: Bounds, stats: Tree, train_loss: jax.Array) -> Row:
         """The row of an interval that ended with these parameters, bounds and statistics."""
-        model: Any = nnx.merge(self.graph, self.thresholding.weights(params, bounds), stats, copy=True)
+        model = self.model(self.thresholding.weights(params, bounds), stats)
         model.eval()
         slopes = self._task_slopes(data, params, bounds, stats) if self.thresholding.trained else None
         seen = observe(params, bounds, slopes)
-        return Row(train_loss, *evaluate(model, data, data.test), seen, self.measure(model, data))
+        return Row(train_loss, *evaluate(model, data, data.test, self.run.loss), seen, self.measure(model, data))
 
     def _task_slopes(self, data: Dataset | Stream, params: Tree, bounds: Bounds, stats: Tree) -> Bounds:
         """Slopes of the mean loss on the training images along trained bounds, of the network in evaluation mode."""
-        look = Partial(_slopes, self.graph, data, params, bounds, stats)
+        look = Partial(_slopes(self), data, params, bounds, stats)
         return jax.tree.map(lambda total: total / len(data.train), seen_in(data.train, look).sums)
 
     def __call__(
@@ -260,28 +289,26 @@ class Training:
         return jax.lax.scan(interval, self.init(hyper, params, stats), length=self.run.points)
 
 
-def _slopes(
-    graph: nnx.GraphDef,
-    data: Dataset | Stream,
-    params: Tree,
-    bounds: Bounds,
-    stats: Tree,
-    batch: Split,
-    real: jax.Array,
-) -> Seen:
-    """Of some images: slopes of their summed loss along bounds."""
+@lru_cache(maxsize=16)
+def _slopes(training: Training) -> Callable[..., Seen]:
+    """One function for the same training, so that it is compiled once."""
 
-    def loss(bounds: Bounds) -> jax.Array:
-        model: Any = nnx.merge(graph, apply(params, bounds), stats, copy=True)
-        model.eval()
-        logits = model(preprocess(data, batch.images))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.sum(jnp.where(real, losses, 0.0))
+    def look(data: Dataset | Stream, params: Tree, bounds: Bounds, stats: Tree, batch: Split, real: jax.Array) -> Seen:
+        """Of some images: slopes of their summed loss along bounds."""
 
-    return Seen(sums=jax.grad(loss)(bounds))
+        def loss(bounds: Bounds) -> jax.Array:
+            model = training.model(apply(params, bounds), stats)
+            model.eval()
+            outputs = model(preprocess(data, batch.images))
+            values = losses.each(training.run.loss, data.description)(outputs, batch.labels)
+            return jnp.sum(jnp.where(real, values, 0.0))
+
+        return Seen(sums=jax.grad(loss)(bounds))
+
+    return look
 
 
-def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> models.Network:
+def network(run: Run, key: jax.Array, widths: tuple[int, ...] | None = None) -> Any:
     """The untrained network of a run; with `widths`, of as many units in each layer, which may be none."""
     description = describe(run.data)
     return models.build(
@@ -317,7 +344,29 @@ def make_train(run: Run, measure: Measure = lambda model, data: None) -> Trainin
     steps_per_epoch(run, description)
     require_choice("pixels", run.pixels, PIXELS)
     choice(run.regularize)
+    models.require_settings(run)
     model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
-    example = jax.ShapeDtypeStruct((1, *description.shape), jnp.float32)
-    graph = nnx.split(model, nnx.Param, ...)[0]
-    return Training(run, measure, graph, description, thresholding=thresholding(run, model, example))
+    graph, _, stats = nnx.split(model, nnx.Param, ...)
+    keys = (n for n, leaf in flatten(stats).items() if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    bounds = thresholding(run, model, description.example)
+    _require_outputs(run, description)
+    return Training(run, measure, graph, description, thresholding=bounds, keys=frozenset(keys))
+
+
+def _require_outputs(run: Run, description: Description) -> None:
+    """Raises `InvalidInput` unless a network of a person's own takes the examples, and its outputs fit the targets."""
+    if isinstance(run.model, str) and run.loss is None:
+        return
+    target = jax.ShapeDtypeStruct((1, *description.target), jnp.float32 if description.real else jnp.int32)
+
+    def tried(x: Any, target: Any) -> Any:
+        model = network(run, jax.random.key(0))
+        model.eval()
+        return losses.each(run.loss, description)(model(x), target)
+
+    try:
+        jax.eval_shape(tried, description.example, target)
+    except Exception as error:  # whatever a person's own code raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        shapes = f"takes {list(description.example.shape)} and whose outputs fit targets {list(target.shape)}"
+        raise InvalidInput(f"model must be one that {shapes}, got {name_of(run.model)}: {reason}") from None

@@ -1,8 +1,8 @@
 """Data sets: arrays that live on the device, normalised and flipped there; where they don't fit, a stream of batches.
 
 Each source has a module of its own; this file is their registry. There are embedded sets, made here, some of whose
-names go on with settings (`shapes-32x32x3-cluttered`), and published ones, which `jaxsparse data prepare` converts from
-their archives once.
+names go on with settings (`shapes-32x32x3-cluttered`), published ones, which `jaxsparse data prepare` converts from
+their archives once, and those that a person has (`arrays`, or where they lie: `FILE.npz`, a folder, `tfds:NAME`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxsparse.data import (
     cifar,
     cluttered,
     digits,
+    given,
     imagenet,
     mnist,
     mnist_5k,
@@ -33,6 +34,7 @@ from jaxsparse.data import (
 )
 from jaxsparse.data import dataset as _dataset
 from jaxsparse.data.dataset import PIXELS, Dataset, Description, Split, batches_of, preprocess, shuffled
+from jaxsparse.data.given import Given, arrays
 from jaxsparse.data.passes import Seen, examples, seen_in
 from jaxsparse.data.streaming import Stream, Streamed
 
@@ -40,11 +42,14 @@ __all__ = [
     "PIXELS",
     "Dataset",
     "Description",
+    "Given",
     "Seen",
     "Split",
     "Stream",
     "Streamed",
+    "arrays",
     "batches_of",
+    "called",
     "describe",
     "examples",
     "fingerprint",
@@ -60,6 +65,10 @@ __all__ = [
     "shuffled",
     "stream",
 ]
+
+
+Data: TypeAlias = str | Given
+"""A data set by its name, by where it lies, or itself."""
 
 
 class Embedded(Protocol):
@@ -88,6 +97,18 @@ def names() -> tuple[str, ...]:
     return (*_EMBEDDED, *_PUBLISHED)
 
 
+def _given(data: Data) -> Given | None:
+    """A set that a person has; None for one of ours.
+
+    Raises:
+      InvalidInput: where there is none at the place that is named.
+    """
+    if isinstance(data, Given):
+        return data
+    known = data in names() or data.startswith((noise.PREFIX, *(f"{family}-" for family in _WITH_SETTINGS)))
+    return given.at(data) if not known and given.is_place(data) else None
+
+
 def _embedded(name: str) -> Embedded | None:
     """Who makes a set; None for a published one.
 
@@ -99,21 +120,33 @@ def _embedded(name: str) -> Embedded | None:
     for family in _WITH_SETTINGS:
         if name.startswith(f"{family}-"):
             return _EMBEDDED[family]
-    require_choice("data", name, names())
+    allowed = f"one of {' '.join(names())}, or FILE.npz, a folder of images, tfds:NAME"
+    require(name in names(), "data", name, allowed)
     return _EMBEDDED.get(name)
 
 
-def describe(name: str) -> Description:
+def describe(name: Data) -> Description:
     """What is known about a data set without loading it; beside the listed ones, `noise-HxWxC` for timing.
 
     Raises:
       InvalidInput: for an unknown name.
     """
+    own = _given(name)
+    if own is not None:
+        return own.description
+    assert isinstance(name, str)
     embedded = _embedded(name)
     return prepared.describe(_PUBLISHED[name].official(name)) if embedded is None else embedded.describe(name)
 
 
-def is_known(name: str) -> bool:
+def called(name: Data) -> str:
+    """What records and tables call a data set."""
+    if isinstance(name, str) and (name in names() or not given.is_place(name)):
+        return name
+    return describe(name).name
+
+
+def is_known(name: Data) -> bool:
     """Whether there is a data set of this name."""
     try:
         describe(name)
@@ -122,20 +155,26 @@ def is_known(name: str) -> bool:
     return True
 
 
-def is_ready(name: str) -> bool:
+def is_ready(name: Data) -> bool:
     """Whether a data set is embedded or prepared, and what it needs is installed.
 
     Raises:
       InvalidInput: for an unknown name.
     """
+    if _given(name) is not None:
+        return True
+    assert isinstance(name, str)
     embedded = _embedded(name)
     if embedded is mnist_5k:
         return mnist_5k.is_installed()
     return embedded is not None or prepared.is_there(name)
 
 
-def require_ready(name: str) -> None:
+def require_ready(name: Data) -> None:
     """Raises `InvalidInput` unless `opened` would find the data set."""
+    if _given(name) is not None:
+        return
+    assert isinstance(name, str)
     embedded = _embedded(name)
     if embedded is mnist_5k:
         mnist_5k.require_installed()
@@ -143,13 +182,17 @@ def require_ready(name: str) -> None:
         prepared.require_prepared(name)
 
 
-def fingerprint(name: str) -> str:
+def fingerprint(name: Data) -> str:
     """SHA-256 of the images and labels of a data set; the same throughout a process, in which no other may
     prepare it anew.
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first.
     """
+    own = _given(name)
+    if own is not None:
+        return own.fingerprint
+    assert isinstance(name, str)
     return prepared.fingerprint(name) if _embedded(name) is None else _fingerprint_of_embedded(name)
 
 
@@ -166,21 +209,27 @@ def _seen_as(dataset: Opened, pixels: str) -> Opened:
     require_choice("pixels", pixels, PIXELS)
     if pixels == PIXELS[0]:
         return dataset
+    shown = dataset.description.dtype
+    require(shown == "uint8", "pixels", pixels, f"{PIXELS[0]} for what are no images: {shown} is fed as it is")
     with jax.ensure_compile_time_eval():
         white = jnp.full_like(dataset.deviation, dataset.description.white)
         return replace(dataset, mean=jnp.zeros_like(dataset.mean), deviation=white)
 
 
-def load(name: str, pixels: str = PIXELS[0]) -> Dataset:
+def load(name: Data, pixels: str = PIXELS[0]) -> Dataset:
     """The data set's arrays, on the default device.
 
     Args:
-      name: of `names`, with settings or not.
+      name: of `names`, with settings or not; or a set of a person's own.
       pixels: one of `PIXELS`, what `preprocess` makes of them.
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first or streamed.
     """
+    own = _given(name)
+    if own is not None:
+        return _seen_as(own.load(), pixels)
+    assert isinstance(name, str)
     embedded = _embedded(name)
     if embedded is not None:
         return _seen_as(embedded.load(name), pixels)
@@ -189,7 +238,7 @@ def load(name: str, pixels: str = PIXELS[0]) -> Dataset:
     return _seen_as(prepared.load(_PUBLISHED[name].official(name)), pixels)
 
 
-def stream(name: str, pixels: str = PIXELS[0]) -> Stream:
+def stream(name: Data, pixels: str = PIXELS[0]) -> Stream:
     """A data set that does not fit on a device, read while it is used; arguments as of `load`.
 
     Raises:
@@ -197,10 +246,11 @@ def stream(name: str, pixels: str = PIXELS[0]) -> Stream:
     """
     require(not describe(name).fits, "data", name, f"a set that is streamed: {' '.join(_STREAMED)}")
     require_ready(name)
+    assert isinstance(name, str)
     return _seen_as(_STREAMED[name].stream(name), pixels)
 
 
-def opened(name: str, pixels: str = PIXELS[0]) -> Dataset | Stream:
+def opened(name: Data, pixels: str = PIXELS[0]) -> Dataset | Stream:
     """The data set, whether it fits on a device or not; arguments as of `load`.
 
     Raises:

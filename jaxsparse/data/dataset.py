@@ -22,9 +22,10 @@ class Description:
     name: str
     summary: str
     """one sentence: what it is, where it comes from, how it is split"""
-    shape: tuple[int, int, int]
-    """of an image: height, width, channels"""
+    shape: tuple[int, ...]
+    """of an example; of an image: height, width, channels"""
     classes: int
+    """of the labels; where the targets are real numbers, how many each example has"""
     train_size: int
     test_size: int
     flip: bool = False
@@ -35,12 +36,24 @@ class Description:
     """on a device as a whole; false for what has to be streamed"""
     white: int = 255
     """the largest value that a pixel can have; the smallest is 0"""
+    dtype: str = "uint8"
+    """of the examples: images are uint8, and preprocessed; anything else is fed to the network as it is"""
+    real: bool = False
+    """whether the targets are real numbers, not labels of classes"""
+    target: tuple[int, ...] = ()
+    """shape of an example's target; a single number where empty"""
+
+    @property
+    def example(self) -> jax.ShapeDtypeStruct:
+        """Shape and type of one example as a network gets it, with the axis of a batch."""
+        return jax.ShapeDtypeStruct((1, *self.shape), "float32" if self.dtype == "uint8" else self.dtype)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Split:
-    """Images `[n, height, width, channels]` uint8 and labels `[n]` int32."""
+    """Examples `[n, ..]`, of images `[n, height, width, channels]` uint8; and labels int32, or real targets float32:
+    `[n]`, or `[n, ..]` where an example has several."""
 
     images: jax.Array
     labels: jax.Array
@@ -90,11 +103,12 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def on_device(description: Description, train: Arrays, test: Arrays) -> Dataset:
     """The data set of these arrays, on the default device; also inside a function that is being traced."""
-    mean, deviation = _moments(train[0])
+    mean, deviation = _moments(train[0]) if description.dtype == "uint8" else (np.zeros(1), np.ones(1))
+    target = jnp.float32 if description.real else jnp.int32
     with jax.ensure_compile_time_eval():
         return Dataset(
-            train=Split(jnp.asarray(train[0]), jnp.asarray(train[1], jnp.int32)),
-            test=Split(jnp.asarray(test[0]), jnp.asarray(test[1], jnp.int32)),
+            train=Split(jnp.asarray(train[0]), jnp.asarray(train[1], target)),
+            test=Split(jnp.asarray(test[0]), jnp.asarray(test[1], target)),
             mean=jnp.asarray(mean, jnp.float32),
             deviation=jnp.asarray(deviation, jnp.float32),
             description=description,
@@ -136,7 +150,9 @@ class Pixels(Protocol):
 
 def preprocess(data: Pixels, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
     """Float32 images, `(pixels - mean) / deviation` with the set's own of each channel (see `PIXELS`); mirrored at
-    random if a key is given and the set wants it."""
+    random if a key is given and the set wants it. What is not uint8 is no image, and stays as it is."""
+    if images.dtype != jnp.uint8:
+        return images
     x = (images.astype(jnp.float32) - data.mean.reshape(1, 1, 1, -1)) / data.deviation.reshape(1, 1, 1, -1)
     if key is None or not data.description.flip:
         return x

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsparse.config import require
-from jaxsparse.data.dataset import Dataset, Description, Split
+from jaxsparse.data.dataset import Arrays, Dataset, Description, Split
+from jaxsparse.data.given import Given
 
 PREFIX = "noise-"
 TRAIN_SIZE, TEST_SIZE, CLASSES = 512, 64, 10
@@ -17,6 +20,25 @@ TRAIN_SIZE, TEST_SIZE, CLASSES = 512, 64, 10
 def name(image: str, images: int = TRAIN_SIZE) -> str:
     """Of the set of so many training images, HEIGHTxWIDTHxCHANNELS each."""
     return f"{PREFIX}{image}" if images == TRAIN_SIZE else f"{PREFIX}{image}-{images}"
+
+
+def like(description: Description) -> str | Given:
+    """Random examples and targets of the same shapes and types as those of another set."""
+    if description.dtype == "uint8" and not description.real and not description.target:
+        return name("x".join(map(str, description.shape)))
+    drawn = np.random.default_rng(0)
+
+    def split(size: int) -> Arrays:
+        x = drawn.normal(size=(size, *description.shape))
+        if description.dtype != "float32":  # whole numbers: small ones are tokens whatever the vocabulary
+            x = drawn.integers(0, 256 if description.dtype == "uint8" else 2, x.shape)
+        y = drawn.normal(size=(size, *description.target))
+        y = y if description.real else np.full(y.shape, description.classes - 1)
+        return x.astype(description.dtype), y.astype(np.float32 if description.real else np.int32)
+
+    shown = "x".join(map(str, description.shape))
+    described = replace(description, name=f"noise-{description.dtype}-{shown}-{description.classes}", train_size=TRAIN_SIZE, test_size=TEST_SIZE)
+    return Given(described, split(TRAIN_SIZE), split(TEST_SIZE))
 
 
 def describe(name: str) -> Description:

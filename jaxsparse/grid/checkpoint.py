@@ -16,7 +16,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import safetensors.numpy
 from jax.tree_util import keystr
 
 from jaxsparse import records, stopping
-from jaxsparse.config import InvalidInput
+from jaxsparse.config import InvalidInput, plain
 from jaxsparse.files import remove, write_bytes
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, State
@@ -119,7 +119,7 @@ def save(folder: Path, cell: Cell, kept: Kept) -> None:
     """
     own, epoch = folder_of(folder, cell.name), len(kept.reached.losses)
     records.writable(own)
-    told = {"cell": {"run": asdict(cell.run), **cell.settings()}, "place": kept.place, "seconds": kept.seconds}
+    told = {"cell": {"run": plain(cell.run), **cell.settings()}, "place": kept.place, "seconds": kept.seconds}
     arrays = {name: np.asarray(a, order="C") for name, a in _named(jax.device_get(kept.reached)).items()}
     content = safetensors.numpy.save(arrays, {"told": json.dumps(told)})
     write_bytes(own / f"epoch-{epoch}-{_checksum(content)}.safetensors", content)

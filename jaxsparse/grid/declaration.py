@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from jaxsparse import data, optimizers, records, regularizers, thresholding
-from jaxsparse.config import Hyper, InvalidInput, Run, Target, require, require_choice
+from jaxsparse.config import Hyper, InvalidInput, Run, Target, name_of, plain, require, require_choice
 from jaxsparse.files import differences
 from jaxsparse.grid.start import Start
 from jaxsparse.train import make_train
@@ -112,12 +112,12 @@ class Cell:
         except InvalidInput:
             return {"start": self.start.path.name}
 
-    def differs_from(self, described: Mapping[str, Any]) -> list[str]:
+    def differs_from(self, other: Mapping[str, Any]) -> list[str]:
         """What another cell's `run.json` has that this cell has not, or otherwise: `run.batch was 1, is now 2`. What an
         earlier version did not write has the value that it had then."""
-        ours = {"run": asdict(self.run), **self.settings()}
-        theirs = {name: described[name] for name in ours if name in described}
-        before: dict[str, Any] = {"run": asdict(Run()), **origin_of(self.run), "rules": 1}
+        ours = {"run": plain(self.run), **self.settings()}
+        theirs = {name: other[name] for name in ours if name in other}
+        before: dict[str, Any] = {"run": plain(Run()), **origin_of(self.run), "rules": 1}
         if "sparsity" in theirs:  # one for all densities
             target = {"sparsity": theirs["sparsity"], "strength": theirs.get("sparsity_strength", 0.0)}
             before["targets"] = dict.fromkeys(self._densities, target)
@@ -202,7 +202,7 @@ class Declaration:
             )
         data.require_ready(self.run.data)
         resident = data.describe(self.run.data).fits or not self.run.shrink_every
-        require(resident, "shrink-every", self.run.shrink_every, f"0 on {self.run.data}, which is streamed")
+        require(resident, "shrink-every", self.run.shrink_every, f"0 on {name_of(self.run.data)}, which is streamed")
         training = make_train(self.run)
         if self.start is not None:
             self.start.check(training)
@@ -268,5 +268,6 @@ class Declaration:
         origin = origin_of(self.run)
         started = self.start.described if self.start is not None else {}
         usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
-        before = {**usual, "run": asdict(Run()), **origin, "rules": 1}
-        records.declare(folder / "grid.json", "grid", {**asdict(self), **started, **origin}, before, _in_todays_names)
+        before = {**usual, "run": plain(Run()), **origin, "rules": 1}
+        told = {**plain(self), **started, **origin}
+        records.declare(folder / "grid.json", "grid", told, before, _in_todays_names)

@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxsparse import data, models, sparsity
-from jaxsparse.config import Hyper, Run, require, require_choice
+from jaxsparse.config import Hyper, Run, name_of, require, require_choice
 from jaxsparse.grid.checkpoint import Reached
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed
@@ -88,7 +88,7 @@ class Placement:
         require(parts <= there, "devices-per-cell", parts, f"at most the {there} devices of this machine")
         require(run.batch % parts == 0, "devices-per-cell", parts, f"a divisor of the batch ({run.batch})")
         alone = parts == 1 or data.describe(run.data).fits
-        require(alone, "devices-per-cell", parts, f"1 on {run.data}, which is streamed")
+        require(alone, "devices-per-cell", parts, f"1 on {name_of(run.data)}, which is streamed")
         require(parts == 1 or not run.shrink_every, "devices-per-cell", parts, "1 with shrink-every")
 
     @property
@@ -119,7 +119,7 @@ ONE_DEVICE_EACH = Placement()
 def observed(run: Run) -> Training:
     """The training of a run, which measures the units of the layers that count."""
     only = models.features_of(run.model)
-    return make_train(run, sparsity.observation(run.thresholds, only))
+    return make_train(run, sparsity.observation(run.thresholds, only, run.loss))
 
 
 class Engine:

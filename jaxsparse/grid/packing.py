@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsparse import data, layers, records
-from jaxsparse.config import Run
+from jaxsparse.config import Run, plain
 from jaxsparse.data import folders, noise
 
 Tree = Any
@@ -82,9 +82,9 @@ PROBE = "probe"
 
 def on_noise(run: Run) -> Run:
     """A run with the same step, for measuring it: an epoch of 512 random images of the same shape."""
-    shape = "x".join(map(str, data.describe(run.data).shape))
+    like = data.describe(run.data)
     short = {"epochs": 1, "measure_every": 1, "milestones": (), "restarts": 0, "shrink_every": 0}
-    return replace(run, data=noise.PREFIX + shape, batch=min(run.batch, noise.TRAIN_SIZE), **short)
+    return replace(run, data=noise.like(like), batch=min(run.batch, noise.TRAIN_SIZE), **short)
 
 
 def probed(run: Run, cells: int, seconds_of: Callable[[Run, str, int], Callable[[], float]]) -> str:
@@ -101,7 +101,7 @@ def probed(run: Run, cells: int, seconds_of: Callable[[Run, str, int], Callable[
     """
     run = on_noise(run)
     device = jax.devices()[0]
-    about = {"run": asdict(run), "cells": min(cells, MOST), "device": f"{device.device_kind} ({device.platform})"}
+    about = {"run": plain(run), "cells": min(cells, MOST), "device": f"{device.device_kind} ({device.platform})"}
     about["jaxlib"] = version("jaxlib")
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = folders.cache() / "packing" / f"{key}.json"

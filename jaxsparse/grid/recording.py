@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxsparse import data, models, records, sparsity, thresholding, trees
+from jaxsparse import data, models, records, shrinking, sparsity, thresholding, trees
 from jaxsparse.config import Run
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, network, steps_per_epoch
@@ -25,7 +25,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
 def multiplications(run: Run) -> Mapping[str, float]:
     """Of a run's kernels that have a bound: each one's share of the multiplications of them all for one image."""
     model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
-    example = jax.ShapeDtypeStruct((1, *data.describe(run.data).shape), np.float32)
+    example = data.describe(run.data).example
     names = thresholding.thresholding(run, model, example).names
     return thresholding.shares("flops", model, example, names)
 
@@ -99,7 +99,8 @@ def recorded(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: f
         **_bounds_history(run, bounds, params, rows),
     }
     variables = thresholding.apply(params, bounds), stats
-    weights = {name: np.asarray(leaf) for tree in variables for name, leaf in trees.flatten(tree).items()}
+    named = {name: leaf for tree in variables for name, leaf in trees.flatten(tree).items()}
+    weights = {name: np.asarray(leaf) for name, leaf in named.items() if name not in _drawn(run)}
     trouble = divergence(np.ravel(rows.train_loss), steps, weights)
     return records.Record(
         cell.name, run, _settings(cell), "diverged" if trouble else "done", trouble, seconds, history, weights
@@ -138,5 +139,21 @@ def parameters_alive(run: Run, found: sparsity.Sparsity) -> int:
     """Parameters of the network without the units that are dead by scale (without a scale: by norm): its size when
     built with the other units."""
     dead = {**found.dead["norm"], **found.dead["scale"]}
+    if not models.is_known(run.model):
+        return _counted(run)(dead)
     alive = tuple(int((~dead[name]).sum()) for name in found.units)
     return parameter_count(run, models.widths_alive(run, alive))
+
+
+@lru_cache(maxsize=64)
+def _counted(run: Run) -> Callable[[Mapping[str, np.ndarray]], int]:
+    """From the dead units to the parameters without them, in a network of a person's own."""
+    model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+    return shrinking.parameters_left(model, data.describe(run.data).example)
+
+
+@lru_cache(maxsize=64)
+def _drawn(run: Run) -> frozenset[str]:
+    """Names of what a network draws random numbers with, which is no result of its training."""
+    model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
+    return frozenset(trees.flatten(nnx.state(model, nnx.RngState)))

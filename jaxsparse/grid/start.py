@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import export, trees
-from jaxsparse.config import require
+from jaxsparse.config import name_of, require
 from jaxsparse.train import Training
 from jaxsparse.trees import Tree
 
@@ -56,7 +56,7 @@ class Start:
         found = {name: array.shape for name, array in self.arrays.items()}
         for name in sorted(shapes.keys() | found.keys()):
             ours, theirs = (str(one.get(name, "missing")).replace(" ", "") for one in (shapes, found))
-            fits = f"a network that fits {training.run.model}, where {name} is {ours}"
+            fits = f"a network that fits {name_of(training.run.model)}, where {name} is {ours}"
             require(ours == theirs, "start", f"{self.path} ({theirs})", fits)
 
     def variables(self, training: Training) -> tuple[Tree, Tree]:

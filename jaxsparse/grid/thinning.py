@@ -94,7 +94,7 @@ def _without(
 
 
 def _model(training: Training, state: State) -> nnx.Module:
-    return nnx.merge(training.graph, state.params, state.stats, copy=True)
+    return training.model(state.params, state.stats)
 
 
 def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> Iterator[tuple[State, Row]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from flax import nnx
 
-from jaxsparse.config import Run, require, require_choice
+from jaxsparse.config import InvalidInput, Run, name_of, require, require_choice
 from jaxsparse.layers import Activation, activation
 from jaxsparse.models.alexnet import AlexNet
 from jaxsparse.models.basicnet import BasicNet
@@ -34,7 +35,9 @@ __all__ = [
     "build",
     "features_of",
     "initialisation_of",
+    "is_known",
     "names",
+    "require_settings",
     "thinned",
     "widths_alive",
     "widths_of",
@@ -80,12 +83,55 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
-def _entry(name: str) -> _Entry:
-    require_choice("model", name, names())
-    return _NETWORKS[name]
+Model: TypeAlias = str | Callable[..., Any]
+"""A network by its name, or what makes one of a person's own: `model(rngs=..) -> nnx.Module`."""
+OWN_SETTINGS = ("width", "widths", "head", "activation", "slope", "initial_beta", "batch_norm", "batch_norm_parts")
+OWN_SETTINGS += ("initialisation", "dropout")
+"""Fields of a `Run` that say how one of our networks is built."""
 
 
-def widths_of(name: str, width: float = 1.0, widths: tuple[int, ...] = ()) -> tuple[int, ...]:
+def is_known(model: Model) -> bool:
+    """Whether it is one of our networks."""
+    return isinstance(model, str) and model in _NETWORKS
+
+
+def _entry(model: Model) -> _Entry:
+    if callable(model):
+        return _Entry(partial(_own, model), (), "")
+    if model not in _NETWORKS and ":" in model:
+        raise InvalidInput(f"model must be given, as a record never imports code: {model}")
+    require_choice("model", model, names())
+    return _NETWORKS[model]
+
+
+def _own(model: Callable[..., Any], classes: int, *, rngs: nnx.Rngs, **ours: Any) -> nnx.Module:
+    """A network of a person's own, in training mode; what else ours are built with is its own affair.
+
+    Raises:
+      InvalidInput: for what can't be called like this, or makes something else.
+    """
+    del classes, ours
+    allowed = "a name, or callable as model(rngs=..) and then an nnx.Module"
+    try:
+        inspect.signature(model).bind(rngs=rngs)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"model must be {allowed}, got {name_of(model)} ({error})") from None
+    made = model(rngs=rngs)
+    require(isinstance(made, nnx.Module), "model", type(made).__name__, allowed)
+    made.train()
+    return made
+
+
+def require_settings(run: Run) -> None:
+    """Raises `InvalidInput` for a setting of our networks beside one of a person's own."""
+    if isinstance(run.model, str):
+        return
+    for name in OWN_SETTINGS:
+        given, usual = getattr(run, name), getattr(Run, name, None)
+        require(given == usual, name.replace("_", "-"), given, f"left out: {name_of(run.model)} is a network of its own")
+
+
+def widths_of(name: Model, width: float = 1.0, widths: tuple[int, ...] = ()) -> tuple[int, ...]:
     """Units of each hidden layer: `widths` if given, else the network's own; multiplied by `width`, at least 1 each.
 
     Raises:
@@ -112,8 +158,8 @@ def widths_alive(run: Run, alive: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def features_of(name: str) -> str:
-    """Path of the layers whose units count in the sparsity figures.
+def features_of(name: Model) -> str:
+    """Path of the layers whose units count in the sparsity figures; empty, for all, in a network of a person's own.
 
     Raises:
       InvalidInput: for an unknown network.
@@ -141,16 +187,16 @@ def initialisation_of(run: Run) -> nnx.Initializer:
 
 
 def build(
-    name: str,
+    name: Model,
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     widths: tuple[int, ...],
     head: tuple[int, ...] | None = None,
     dropout: bool = False,
     **options: Unpack[Options],
 ) -> Network:
-    """The named network for images of the given shape (height, width, channels).
+    """The network for examples of the given shape (of images: height, width, channels).
 
     Args:
       widths: of its hidden layers.
@@ -162,6 +208,8 @@ def build(
       InvalidInput: for an unknown network, or what does not fit it.
     """
     entry = _entry(name)
+    fits = callable(name) or len(shape) == 3
+    require(fits, "model", name, f"a network of your own for examples of the shape {list(shape)}: {name} takes images")
     require(entry.dropout or not dropout, "dropout", dropout, f"left out for {name}: only VGGs know it")
     dropping = {"dropout": True} if dropout else {}
     return entry.build(classes, shape=shape, widths=widths, head=head, **dropping, **options)

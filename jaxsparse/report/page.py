@@ -79,12 +79,15 @@ class Grid:
     @property
     def settings(self) -> dict[str, str]:
         """What all cells share and what they vary, as names and values."""
+        ours = models.is_known(self.run.model)
+        widths = models.widths_of(self.run.model, self.run.width, self.run.widths) if ours else ()
         told = {
-            "widths": " ".join(map(str, models.widths_of(self.run.model, self.run.width, self.run.widths))),
+            "widths": " ".join(map(str, widths)) or "the network's own",
             "thresholds": ", ".join(f"{by} {table.number(value)}" for by, value in asdict(self.run.thresholds).items()),
         }
         skipped = ("data", "optimizer", "regularizer", "width", "run", "learning_rate", "constants")
         skipped += ("data_fingerprint", "rules")
+        skipped += () if ours else models.OWN_SETTINGS
         found = {**asdict(self.run), **(self.declaration or {})}
         return {name: told.get(name, _text(value)) for name, value in found.items() if name not in skipped}
 
@@ -92,7 +95,7 @@ class Grid:
 def _text(value: object) -> str:
     """A setting for a reader."""
     if value is None:
-        return "the network's own"  # only a head
+        return "the network's own"  # a head; or what targets want, a loss
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

@@ -15,7 +15,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxsparse import records
-from jaxsparse.config import require
+from jaxsparse.config import plain, require
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
 from jaxsparse.sparsity import CRITERIA
@@ -270,7 +270,7 @@ def summary_of(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Summary:
 
 def empty(declaration: Declaration) -> Summary:
     """The table of a grid before its first cell ended."""
-    return summary_of([], Layout.declared(asdict(declaration)))
+    return summary_of([], Layout.declared(plain(declaration)))
 
 
 def summarize(folder: Path) -> Summary:

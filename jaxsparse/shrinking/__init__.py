@@ -17,7 +17,8 @@ them out by hand means knowing how the layers are wired. Here the wiring is read
 from jaxsparse.shrinking.cutting import Cut, replace_arrays
 from jaxsparse.shrinking.folding import Borders
 from jaxsparse.shrinking.masking import dead_by_scale, masked
-from jaxsparse.shrinking.removal import shrink
+from jaxsparse.shrinking.removal import parameters_left, shrink
 from jaxsparse.shrinking.report import LayerReport, Report
 
-__all__ = ["Borders", "Cut", "LayerReport", "Report", "dead_by_scale", "masked", "replace_arrays", "shrink"]
+__all__ = ["Borders", "Cut", "LayerReport", "Report", "dead_by_scale", "masked"]
+__all__ += ["parameters_left", "replace_arrays", "shrink"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -134,12 +135,63 @@ class _Attempt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Analysis:
+class _Channelled:
+    """The channels of a model, and where they lie in its parameters and layers."""
+
     program: Program
-    flow: Flow
     channels: Channels
     busy: dict[int, str]
     """channels that can't be removed, with the reason"""
+
+    def roots(self, name: str, axis: int) -> np.ndarray:
+        """The channels along an axis of a parameter; 0 for what is not a channel."""
+        labels = self.channels.labels[self.program.names[name]][axis]
+        return np.maximum(self.channels.find(labels), 0)
+
+    def cut(self, removed: np.ndarray) -> Cut:
+        shapes = {name: self.program.shapes[number] for name, number in self.program.names.items()}
+        kept = {
+            name: tuple(np.flatnonzero(~removed[self.roots(name, axis)]) for axis in range(len(shape)))
+            for name, shape in shapes.items()
+        }
+        return Cut(shapes, kept)
+
+    def units(self, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+        """Channels of the units of each layer, `[units, n]`: a unit is gone where one of its n channels is (a unit of
+        an attention lies in a head and in a dimension)."""
+        found = {}
+        for layer in layers:
+            part = next((part for part in layer.masked if part.axis is not None), layer.masked[0])
+            found[layer.name] = self._channels(part, layer.size)
+        return found
+
+    def _channels(self, part: Part, units: int) -> np.ndarray:
+        if part.axis is not None:
+            return self.roots(part.name, part.axis)[:, None]
+        found = []
+        for axis in range(part.owner.ndim):
+            at = np.arange(part.owner.shape[axis]).reshape(
+                [-1 if other == axis else 1 for other in range(part.owner.ndim)]
+            )
+            where = np.broadcast_to(at, part.owner.shape)[part.owner >= 0]
+            own = part.owner[part.owner >= 0]
+            lowest, highest = np.full(units, part.owner.shape[axis]), np.full(units, -1)
+            np.minimum.at(lowest, own, where)
+            np.maximum.at(highest, own, where)
+            if (lowest == highest).all():  # along this axis a unit has one position
+                found.append(self.roots(part.name, axis)[lowest])
+        return np.stack(found, 1) if found else np.zeros((units, 1), int)
+
+    def superfluous(self) -> np.ndarray:
+        """Channels that nothing speaks for, by number."""
+        found = np.ones(self.channels.count, bool)
+        found[[0, *self.busy]] = False
+        return found
+
+
+@dataclass(frozen=True)
+class _Analysis(_Channelled):
+    flow: Flow
 
     def settle(
         self, removed: np.ndarray, borders: Borders, of_another_length: Callable[[], _Analysis | None]
@@ -192,51 +244,6 @@ class _Analysis:
                 )
         return {root: reason for root, reason in stay.items() if removed[root]}
 
-    def roots(self, name: str, axis: int) -> np.ndarray:
-        """The channels along an axis of a parameter; 0 for what is not a channel."""
-        labels = self.channels.labels[self.program.names[name]][axis]
-        return np.maximum(self.channels.find(labels), 0)
-
-    def cut(self, removed: np.ndarray) -> Cut:
-        shapes = {name: self.program.shapes[number] for name, number in self.program.names.items()}
-        kept = {
-            name: tuple(np.flatnonzero(~removed[self.roots(name, axis)]) for axis in range(len(shape)))
-            for name, shape in shapes.items()
-        }
-        return Cut(shapes, kept)
-
-    def units(self, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
-        """Channels of the units of each layer, `[units, n]`: a unit is gone where one of its n channels is (a unit of
-        an attention lies in a head and in a dimension)."""
-        found = {}
-        for layer in layers:
-            part = next((part for part in layer.masked if part.axis is not None), layer.masked[0])
-            found[layer.name] = self._channels(part, layer.size)
-        return found
-
-    def _channels(self, part: Part, units: int) -> np.ndarray:
-        if part.axis is not None:
-            return self.roots(part.name, part.axis)[:, None]
-        found = []
-        for axis in range(part.owner.ndim):
-            at = np.arange(part.owner.shape[axis]).reshape(
-                [-1 if other == axis else 1 for other in range(part.owner.ndim)]
-            )
-            where = np.broadcast_to(at, part.owner.shape)[part.owner >= 0]
-            own = part.owner[part.owner >= 0]
-            lowest, highest = np.full(units, part.owner.shape[axis]), np.full(units, -1)
-            np.minimum.at(lowest, own, where)
-            np.maximum.at(highest, own, where)
-            if (lowest == highest).all():  # along this axis a unit has one position
-                found.append(self.roots(part.name, axis)[lowest])
-        return np.stack(found, 1) if found else np.zeros((units, 1), int)
-
-    def superfluous(self) -> np.ndarray:
-        """Channels that nothing speaks for, by number."""
-        found = np.ones(self.channels.count, bool)
-        found[[0, *self.busy]] = False
-        return found
-
     def layers(self, layers: Sequence[Layer], dead: Dead, done: _Attempt) -> dict[str, LayerReport]:
         found = ByLayer(aliases=names_of(layers))
         folded = list(done.folding.folded)
@@ -263,9 +270,7 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     """Everything about a model but what is done with it."""
     program = trace(model, example.tree)
     leaves = jax.tree.leaves(nnx.state(model))
-    numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-    used = [program.uses[number] > 0 for number in program.names.values()]
-    channels = Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
+    channels = _channels(program, leaves)
     flow = follow(program, leaves, example.arrays)
     busy = channels.pinned()
     for index, step in enumerate(program.steps):
@@ -279,7 +284,45 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
                 for channel in channels.find(channels.labels[number][axis])[alive.any(rest)]:
                     if channel > 0:
                         busy.setdefault(int(channel), "its channel is alive in another term of a sum, or elsewhere")
-    return _Analysis(program, flow, channels, busy)
+    return _Analysis(program, channels, busy, flow)
+
+
+def _channels(program: Program, leaves: Sequence[Any]) -> Channels:
+    numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+    used = [program.uses[number] > 0 for number in program.names.values()]
+    return Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
+
+
+def parameters_left(model: nnx.Module, example: Any) -> Callable[[Dead], int]:
+    """Counts the parameters that a network has without some of its units, from its computation and shapes alone.
+
+    A channel goes where all units that share it are dead and the computation lets it; what becomes superfluous with
+    them only because of its numbers, as `shrink` finds, is not counted as gone.
+
+    Args:
+      model: whose arrays may be shapes.
+      example: an input with a leading batch axis, or its shapes.
+
+    Returns:
+      From booleans `[units]` by layer, true for dead ones, to a number of scalars.
+    """
+    program = trace(model, example)
+    state = nnx.state(model)
+    wired = _Channelled(program, channels := _channels(program, jax.tree.leaves(state)), channels.pinned())
+    units = wired.units(layers_of(model, example))
+    trained = flatten(nnx.state(model, nnx.Param))
+
+    def count(dead: Dead) -> int:
+        removed = np.zeros(channels.count, bool)
+        for name, roots in units.items():
+            removed[roots[np.asarray(dead.get(name, np.zeros(len(roots))), bool)]] = True
+        for name, roots in units.items():
+            removed[roots[~np.asarray(dead.get(name, np.zeros(len(roots))), bool)]] = False
+        removed[[0, *wired.busy]] = False
+        kept = wired.cut(removed).kept
+        return sum(math.prod(map(len, kept[name])) for name in trained if name in kept)
+
+    return count
 
 
 def _most(

@@ -139,7 +139,7 @@ def thresholding(run: Run, model: nnx.Module, example: Any) -> Thresholding:
     params = nnx.as_pure(nnx.state(model, nnx.Param))
     chosen = jax.tree.leaves(THRESHOLDED[run.thresholded](params))
     names = tuple(name for name, flag in zip(flatten(params), chosen, strict=True) if flag)
-    require(bool(names), "thresholded", run.thresholded, f"what {run.model} has: {' '.join(THRESHOLDED)}")
+    require(bool(names), "thresholded", run.thresholded, f"what {name_of(run.model)} has: {' '.join(THRESHOLDED)}")
     trained = isinstance(method, Trained)
     fits = run.straight_through or not trained
     require(fits, "straight-through", run.straight_through, f"on for {run.thresholding}, whose bounds are trained")
