@@ -21,6 +21,7 @@ from jaxsparse import (
     thresholding,
     trees,
 )
+from jaxsparse.comparison import Grid
 from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
@@ -45,6 +46,7 @@ __all__ = [
     "BatchNormL1",
     "CoupledL2",
     "DecoupledDecay",
+    "Grid",
     "GroupLasso",
     "Hyper",
     "InvalidInput",

@@ -39,10 +39,10 @@ def name_of(thing: Any) -> str:
       InvalidInput: for what has none.
     """
     thing = thing.func if isinstance(thing, partial) and not hasattr(thing, "name") else thing
-    found = thing if isinstance(thing, str) else getattr(thing, "name", None) or getattr(thing, "__name__", None)
-    if not isinstance(found, str):
-        raise InvalidInput(f"a setting must have a name (an attribute `name`), got {thing!r}")
-    return found
+    for found in (thing, getattr(thing, "name", None), getattr(thing, "__name__", None)):
+        if isinstance(found, str):
+            return found
+    raise InvalidInput(f"a setting must have a name (an attribute `name`), got {thing!r}")
 
 
 def plain(settings: Any) -> Any:
@@ -128,8 +128,8 @@ class Run:
     """in training, VGG only: `models.vgg.RATES`"""
     optimizer: str = "adam"
     """update rule"""
-    regularizer: str = "none"
-    """form of the regularizer"""
+    regularizer: str | Callable[[Any], Any] = "none"
+    """form of the regularizer: a name, or a class"""
     regularize: str = "all"
     """which parameters the regularizer acts on: `trees.choice`"""
     convention: str = "torch"

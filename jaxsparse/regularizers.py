@@ -62,9 +62,28 @@ def check_range(field: str, value: Any, allowed: Range) -> None:
     require(bool(np.all(np.isfinite(number) & allowed.contains(number))), field, value, allowed.text)
 
 
+class Regularizer:
+    """What pulls weights towards zero. One of your own is a `Penalty`, or `Decoupled`, with a `transformation`."""
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return type(self).__name__
+
+
+class Decoupled(Regularizer):
+    """What acts after the optimizer's step, and needs its learning rate: `transformation(learning_rate, mask)` is an
+    optax transformation that gets what the optimizer would add to the weights, and the weights."""
+
+    def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Penalty:
-    """A term `strength * penalty(theta)` of what is minimised.
+class Penalty(Regularizer):
+    """A term `strength * penalty(theta)` of what is minimised: `transformation(mask)` is an optax transformation that
+    adds its gradient to that of the loss.
 
     Attributes:
       strength: lambda, finite and >= 0; a scalar.
@@ -77,6 +96,10 @@ class Penalty:
 
     def __post_init__(self) -> None:
         check_range("strength", self.strength, NON_NEGATIVE)
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses the parameters (default: all)."""
+        raise NotImplementedError
 
 
 @jax.tree_util.register_dataclass
@@ -163,7 +186,7 @@ class GroupLasso(Penalty):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["scale"])
 @dataclass(frozen=True)
-class DecoupledDecay:
+class DecoupledDecay(Decoupled):
     """Weight decay proper: shrinks the weights after the optimizer's step, by a share that ignores the gradient.
 
     | `scale`         | theta after the step                                  | source                              |
@@ -213,7 +236,7 @@ class DecoupledDecay:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["weighted"])
 @dataclass(frozen=True)
-class ProximalGroupLasso(Penalty):
+class ProximalGroupLasso(Decoupled):
     """The penalty of `GroupLasso` by its proximal operator: groups become exactly zero.
 
     After the step of the loss alone has made v_g of the group w_g, with the learning rate lr_t of the step,
@@ -231,7 +254,11 @@ class ProximalGroupLasso(Penalty):
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
 
+    strength: Scalar
     weighted: bool = True
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
 
     @property
     def name(self) -> str:
@@ -252,11 +279,6 @@ class ProximalGroupLasso(Penalty):
 
         return _masked(_after_step(shrunk, Kind.KERNEL), mask)
 
-
-Decoupled: TypeAlias = DecoupledDecay | ProximalGroupLasso
-"""Those that act after the optimizer's step, and need its learning rate."""
-
-Regularizer: TypeAlias = CoupledL2 | BatchNormL1 | GroupLasso | Decoupled
 
 _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "none": lambda strength: None,
@@ -283,12 +305,37 @@ NAMES: tuple[str, ...] = tuple(_BY_NAME)
 """What `regularizer` knows: `none`, and the `name` of each regularizer."""
 
 
-def regularizer(name: str, strength: Scalar) -> Regularizer | None:
-    """The regularizer of a short name, as a command line or a record gives it; none for `none`.
+Form: TypeAlias = str | Callable[[Any], Regularizer | None]
+"""What makes a regularizer of a strength: a name of `NAMES`, or a class."""
+
+
+def form(given: Form) -> Form:
+    """A form of regularizer as it is recorded: the name of one of ours, or a class of a person's own as it is.
+
+    Raises:
+      InvalidInput: for what is neither.
+    """
+    if isinstance(given, str):
+        require_choice("regularizers", given, NAMES)
+        return given
+    known = next((name for name, own in _BY_NAME.items() if own is given), None)
+    allowed = f"one of {' '.join(NAMES)}, or what makes a jaxsparse.regularizers.Regularizer of a strength"
+    require(known is not None or callable(given), "regularizers", given, allowed)
+    if known is None:
+        made = given(0.0)
+        fits = isinstance(made, Penalty | Decoupled)
+        require(fits, "regularizers", type(made).__name__, f"{allowed} (a Penalty, or Decoupled)")
+    return given if known is None else known
+
+
+def regularizer(name: Form, strength: Scalar) -> Regularizer | None:
+    """The regularizer of a strength; none for `none`.
 
     Raises:
       ValueError: for an unknown name, or a concrete strength out of range.
     """
+    if not isinstance(name, str):
+        return name(strength)
     require_choice("regularizer", name, NAMES)
     return _BY_NAME[name](strength)
 
@@ -316,19 +363,20 @@ def regularized(
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
-    known = regularizer is None or isinstance(regularizer, Regularizer)
+    known = regularizer is None or isinstance(regularizer, Penalty | Decoupled)
     require(known, "regularizer", regularizer, "None or one of jaxsparse.regularizers")
     if regularizer is None:
         return tx
-    if not isinstance(regularizer, Decoupled):
+    if isinstance(regularizer, Penalty):
         return optax.chain(regularizer.transformation(mask), tx)
+    assert isinstance(regularizer, Decoupled)
     require(learning_rate is not None, "learning_rate", None, f"the one of tx, for {type(regularizer).__name__}")
     assert learning_rate is not None
     check_range("learning_rate", learning_rate, POSITIVE)
     return optax.chain(tx, regularizer.transformation(learning_rate, mask))
 
 
-def require_strengths(strengths: Sequence[float], names: Collection[str]) -> None:
+def require_strengths(strengths: Sequence[float], names: Collection[Form]) -> None:
     """Raises `InvalidInput` unless the strengths fit every one of the named regularizers."""
     require(set(names) <= {"none"} or len(strengths) > 0, "strengths", strengths, "at least one number")
     below_one = "wd" in names

@@ -125,7 +125,9 @@ class Training:
     def model(self, params: Tree, stats: Tree) -> Any:
         """The network with these parameters and statistics, in training mode."""
         if self.keys:
-            wrapped = [jax.random.wrap_key_data(leaf) if name in self.keys else leaf for name, leaf in flatten(stats).items()]
+            wrapped = [
+                jax.random.wrap_key_data(leaf) if name in self.keys else leaf for name, leaf in flatten(stats).items()
+            ]
             stats = jax.tree.unflatten(jax.tree.structure(stats), wrapped)
         return nnx.merge(self.graph, params, stats, copy=True)
 
@@ -200,6 +202,7 @@ class Training:
             return grouped(regularizer)
         if isinstance(regularizer, regularizers.Decoupled):  # what acts on one kind wants the whole tree
             return optax.chain(grouped(None), regularizer.transformation(schedule, mask))
+        assert isinstance(regularizer, regularizers.Penalty)
         return optax.chain(regularizer.transformation(mask), grouped(None))
 
     def _for_products(self, weights: Tree) -> Tree:

@@ -56,6 +56,7 @@ __all__ = [
     "is_known",
     "is_ready",
     "load",
+    "located",
     "names",
     "opened",
     "prepare",
@@ -144,6 +145,13 @@ def called(name: Data) -> str:
     if isinstance(name, str) and (name in names() or not given.is_place(name)):
         return name
     return describe(name).name
+
+
+def located(name: Data) -> Data:
+    """The same data set, whatever the current folder is when it is opened."""
+    if isinstance(name, Given) or name in names() or not given.is_place(name):
+        return name
+    return given.located(name)
 
 
 def is_known(name: Data) -> bool:

@@ -9,6 +9,7 @@ numbers from 0; real targets make it a regression.
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from jaxsparse.config import InvalidInput, require
 from jaxsparse.data import images
 from jaxsparse.data.dataset import Arrays, Dataset, Description, fingerprint, on_device
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME, NOT_IN_NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"), re.compile(r"[^A-Za-z0-9._-]")
 TFDS = "tfds:"
 """What the name of a set of TensorFlow Datasets begins with."""
 FIELDS = ("x_train", "y_train", "x_test", "y_test")
@@ -160,7 +161,7 @@ def npz(path: Path) -> Given:
     except Exception as error:  # zip, zlib and NumPy have errors of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInput(f"data must be {told}, got {str(path)!r} ({reason})") from None
-    return arrays((x, y), test=(x_test, y_test), name=_name(path))
+    return arrays((x, y), test=(x_test, y_test), name=_called(path.stem))
 
 
 def folder(path: Path) -> Given:
@@ -174,10 +175,7 @@ def folder(path: Path) -> Given:
     for part in parts:
         require(part.is_dir(), "data", str(path), "a folder with train/CLASS/*.png and test/CLASS/*.png")
     names = sorted({each.name for part in parts for each in part.iterdir() if each.is_dir()})
-    files = [
-        [(file, label) for label, name in enumerate(names) for file in sorted((part / name).glob("*")) if _is_image(file)]
-        for part in parts
-    ]
+    files = [[(file, label) for label, name in enumerate(names) for file in _images_in(part / name)] for part in parts]
     for part, found in zip(parts, files, strict=True):
         require(bool(found), "data", str(part), f"a folder with images ({' '.join(SUFFIXES)}) in folders of classes")
     opened = {file: images.opened(file.read_bytes(), str(file)) for part in files for file, _ in part}
@@ -190,11 +188,11 @@ def folder(path: Path) -> Given:
         shown = [np.asarray(images.decoded(file.read_bytes(), mode, str(file))) for file, _ in part]
         return np.stack(shown).reshape(len(part), size[1], size[0], -1), np.asarray([label for _, label in part])
 
-    return arrays(split(files[0]), test=split(files[1]), name=_name(path))
+    return arrays(split(files[0]), test=split(files[1]), name=_called(path.name))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def _images_in(path: Path) -> list[Path]:
+    return [file for file in sorted(path.glob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()]
 
 
 def tfds(name: str) -> Given:
@@ -211,21 +209,31 @@ def tfds(name: str) -> Given:
     try:
         builder = tensorflow_datasets.builder(name.removeprefix(TFDS), file_format="array_record")
         held_out = next(split for split in ("test", "validation") if split in builder.info.splits)
-        sources = [builder.as_data_source(split) for split in ("train", held_out)]
-        splits = [
-            (np.stack([each["image"] for each in source]), np.asarray([each["label"] for each in source]))
-            for source in sources
-        ]
+        decoders = {"image": tensorflow_datasets.decode.SkipDecoding()}
+        mode = "L" if builder.info.features["image"].shape[-1] == 1 else "RGB"
+        splits = [_split(builder.as_data_source(split, decoders=decoders), mode) for split in ("train", held_out)]
     except Exception as error:  # it has errors of many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         told = "tfds:NAME of a prepared set (file_format array_record) of images of one size with labels"
         raise InvalidInput(f"data must be {told}, got {name!r} ({reason})") from None
-    return arrays(splits[0], test=splits[1], name=_name(Path(name.removeprefix(TFDS).replace("/", "-").replace(":", "-"))))
+    return arrays(splits[0], test=splits[1], name=_called(name.removeprefix(TFDS)))
 
 
-def _name(path: Path) -> str:
-    """What a set is called that lies there."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem if path.suffix == ".npz" else path.name).lstrip("._-")[:64] or "data"
+def _split(source: Any, mode: str) -> Arrays:
+    """Decoded images and labels of a source of TensorFlow Datasets."""
+    decoded = [np.asarray(images.decoded(each["image"], mode, "image")) for each in source]
+    shown = np.stack(decoded)
+    return shown.reshape(*shown.shape[:3], -1), np.asarray([each["label"] for each in source])
+
+
+def _called(text: str) -> str:
+    """The name of a set that lies somewhere."""
+    return NOT_IN_NAMES.sub("-", text).lstrip("._-")[:64] or "data"
+
+
+def located(place: str) -> str:
+    """The same place, whatever the current folder."""
+    return place if place.startswith(TFDS) else os.path.abspath(Path(place).expanduser())
 
 
 def is_place(name: str) -> bool:

@@ -36,8 +36,8 @@ def like(description: Description) -> str | Given:
         y = y if description.real else np.full(y.shape, description.classes - 1)
         return x.astype(description.dtype), y.astype(np.float32 if description.real else np.int32)
 
-    shown = "x".join(map(str, description.shape))
-    described = replace(description, name=f"noise-{description.dtype}-{shown}-{description.classes}", train_size=TRAIN_SIZE, test_size=TEST_SIZE)
+    called = f"{PREFIX}{description.dtype}-{'x'.join(map(str, description.shape))}-{description.classes}"
+    described = replace(description, name=called, train_size=TRAIN_SIZE, test_size=TEST_SIZE)
     return Given(described, split(TRAIN_SIZE), split(TEST_SIZE))
 
 

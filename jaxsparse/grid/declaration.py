@@ -65,14 +65,14 @@ class Cell:
     run: Run
     hyper: Hyper
     seed: int
-    regularizer: str
+    regularizer: regularizers.Form
     start: Start | None = None
     """what it starts from, where that is not an untrained network"""
 
     def settings(self) -> dict[str, Any]:
         """What decides its figures beside `run`."""
         return {
-            "regularizer": self.regularizer,
+            "regularizer": name_of(self.regularizer),
             "strength": float(self.hyper.strength),
             "seed": self.seed,
             "learning_rate": float(self.hyper.learning_rate),
@@ -130,7 +130,7 @@ class Cell:
         target = _told("sparsity", [target.sparsity for target in self.hyper.targets])
         pull = _told("lambda", [target.strength for target in self.hyper.targets])
         started = "-started" * (self.start is not None)
-        return f"{self.run.optimizer}-{self.regularizer}{strength}{target}{pull}{started}-seed{self.seed}"
+        return f"{self.run.optimizer}-{name_of(self.regularizer)}{strength}{target}{pull}{started}-seed{self.seed}"
 
 
 def _told(name: str, values: Sequence[Any]) -> str:
@@ -159,7 +159,7 @@ class Declaration:
     run: Run
     """the static settings, less optimizer and regularizer"""
     optimizers: tuple[str, ...]
-    regularizers: tuple[str, ...]
+    regularizers: tuple[regularizers.Form, ...]
     strengths: tuple[float, ...]
     seeds: tuple[int, ...]
     learning_rate: float | None = None
@@ -176,13 +176,14 @@ class Declaration:
         require(len(self.regularizers) > 0, "regularizers", self.regularizers, "at least one name")
         for name in self.optimizers:
             require_choice("optimizers", name, optimizers.NAMES)
-        for name in self.regularizers:
-            require_choice("regularizers", name, regularizers.NAMES)
+        for given in self.regularizers:
+            own = regularizers.form(given) == given
+            require(own, "regularizers", given, "called by its name, as one of ours")
         regularizers.require_strengths(self.strengths, self.regularizers)
         count = len(self.optimizers) * len(self.regularizers) * len(self.strengths) * len(self.seeds)
         require(count <= MOST_CELLS, "seeds", len(self.seeds), f"so few that a grid has at most {MOST_CELLS} cells")
         for field_name in ("optimizers", "regularizers", "strengths", "seeds"):
-            values = getattr(self, field_name)
+            values = plain(getattr(self, field_name))
             require(len(set(values)) == len(values), field_name, values, "without repetition")
         require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
         require(all(0 <= seed < 2**32 for seed in self.seeds), "seed", self.seeds, "whole numbers from 0 to 2^32 - 1")
@@ -208,7 +209,7 @@ class Declaration:
             self.start.check(training)
         kinds = choice(self.run.regularize)
         for name in self.regularizers:
-            own = regularizers.KINDS.get(name)
+            own = regularizers.KINDS.get(name) if isinstance(name, str) else None
             known = own is None or own in kinds
             require(known, "regularize", self.run.regularize, f"something with {own}s, all that {name} acts on")
 

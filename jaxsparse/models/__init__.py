@@ -33,6 +33,7 @@ __all__ = [
     "ResNet50",
     "activation_of",
     "build",
+    "embedded_of",
     "features_of",
     "initialisation_of",
     "is_known",
@@ -46,6 +47,20 @@ __all__ = [
 Network = MLP | BasicNet | VGG | WRN | BatraNet | AlexNet | ResNet50
 
 
+class Embedded(NamedTuple):
+    """How long a network trains on embedded data, and how wide it is, where nothing else is said."""
+
+    epochs: int
+    batch: int
+    widths: tuple[int, ...] = ()
+    """the network's own where empty"""
+
+
+CONVOLUTIONAL = Embedded(epochs=400, batch=40)
+OWN = Embedded(epochs=100, batch=64)
+"""Of a network of a person's own."""
+
+
 class _Entry(NamedTuple):
     """A network that has a name."""
 
@@ -57,24 +72,32 @@ class _Entry(NamedTuple):
     """which of the widths are those of these layers"""
     dropout: bool = False
     """whether it can be built with dropout"""
+    embedded: Embedded | None = None
+    """none given: of convolutional networks, at an eighth of its widths"""
 
 
 _NETWORKS = {
-    "mlp": _Entry(MLP, MLP.WIDTHS, MLP.FEATURES),
-    "basicnet": _Entry(BasicNet, BasicNet.WIDTHS, BasicNet.FEATURES),
+    "mlp": _Entry(MLP, MLP.WIDTHS, MLP.FEATURES, embedded=Embedded(epochs=1000, batch=64)),
+    "basicnet": _Entry(
+        BasicNet, BasicNet.WIDTHS, BasicNet.FEATURES, embedded=CONVOLUTIONAL._replace(widths=(16, 32, 32, 64))
+    ),
     **{
         f"vgg-{depth}": _Entry(partial(VGG, depth), VGG.widths_of(depth), VGG.FEATURES, dropout=True)
         for depth in GROUPS
     },
     **{
         f"wrn-{depth}-{widen}": _Entry(
-            partial(WRN, depth, widen), WRN.widths_of(depth, widen), WRN.FEATURES, WRN.COUNTED
+            partial(WRN, depth, widen),
+            WRN.widths_of(depth, widen),
+            WRN.FEATURES,
+            WRN.COUNTED,
+            embedded=CONVOLUTIONAL if widen == 1 else None,
         )
         for depth, widen in ((10, 1), (16, 3), (16, 8))
     },
     "resnet-50": _Entry(ResNet50, ResNet50.WIDTHS, ResNet50.FEATURES, ResNet50.COUNTED),
     "alexnet": _Entry(AlexNet, AlexNet.WIDTHS, AlexNet.FEATURES),
-    "batranet": _Entry(BatraNet, BatraNet.WIDTHS, BatraNet.FEATURES),
+    "batranet": _Entry(BatraNet, BatraNet.WIDTHS, BatraNet.FEATURES, embedded=CONVOLUTIONAL),
 }
 
 
@@ -97,7 +120,7 @@ def is_known(model: Model) -> bool:
 
 def _entry(model: Model) -> _Entry:
     if callable(model):
-        return _Entry(partial(_own, model), (), "")
+        return _Entry(partial(_own, model), (), "", embedded=OWN)
     if model not in _NETWORKS and ":" in model:
         raise InvalidInput(f"model must be given, as a record never imports code: {model}")
     require_choice("model", model, names())
@@ -128,7 +151,8 @@ def require_settings(run: Run) -> None:
         return
     for name in OWN_SETTINGS:
         given, usual = getattr(run, name), getattr(Run, name, None)
-        require(given == usual, name.replace("_", "-"), given, f"left out: {name_of(run.model)} is a network of its own")
+        told = f"left out, {name_of(run.model)} is no network of this package"
+        require(given == usual, name.replace("_", "-"), given, told)
 
 
 def widths_of(name: Model, width: float = 1.0, widths: tuple[int, ...] = ()) -> tuple[int, ...]:
@@ -138,6 +162,15 @@ def widths_of(name: Model, width: float = 1.0, widths: tuple[int, ...] = ()) -> 
       InvalidInput: for an unknown network.
     """
     return tuple(max(1, round(units * width)) for units in widths or _entry(name).widths)
+
+
+def embedded_of(model: Model) -> Embedded:
+    """How a network is trained on embedded data where nothing else is said.
+
+    Raises:
+      InvalidInput: for an unknown network.
+    """
+    return _entry(model).embedded or CONVOLUTIONAL._replace(widths=widths_of(model, 1 / 8))
 
 
 def thinned(widths: tuple[int, ...], share: float) -> tuple[int, ...]:

@@ -6,13 +6,17 @@ matplotlib and jinja2 are imported when a report is written, so that the command
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from csv import DictWriter
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxsparse import records
 from jaxsparse.report import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["print_results", "table", "write"]
 
@@ -43,12 +47,13 @@ def _plain(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def write(folder: Path, command: str) -> Path:
+def write(folder: Path, command: str, more: Sequence[Callable[[Path], Figure]] = ()) -> Path:
     """Draws the figures of a grid and writes its report page.
 
     Args:
       folder: of a grid; gets `figures/*.svg`, `figures/*.png` and `report.html`, each replaced as a whole.
       command: that repeats the grid, for the page.
+      more: figures beside those that every grid has, from its folder.
 
     Returns:
       The page's path.
@@ -60,7 +65,7 @@ def write(folder: Path, command: str) -> Path:
 
     summary = table.summarize(folder)
     grid = page.Grid.read(folder)
-    pictures = list(gallery.draw(folder, summary, grid.run.thresholds))
+    pictures = list(gallery.draw(gallery.Shown(folder, summary, grid.run.thresholds), more))
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for picture in pictures:

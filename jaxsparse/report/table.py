@@ -10,6 +10,7 @@ Cells that failed or diverged are counted and never enter a mean.
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 import sys
@@ -212,6 +213,16 @@ class Summary:
     def is_empty(self) -> bool:
         """Whether no cell has ended."""
         return not any(entry.ended for entry in self.flat)
+
+    def __str__(self) -> str:
+        """The table as it is printed in a terminal, without colours."""
+        text = io.StringIO()
+        Console(file=text, width=WIDTH).print(terminal(self))
+        return text.getvalue()
+
+    def _repr_markdown_(self) -> str:
+        """The same, for notebooks."""
+        return markdown(self)
 
     def find(self, optimizer: str, column: Column) -> Entry | None:
         """The entry of an optimizer under a regularizer."""

@@ -1,0 +1,34 @@
+"""Things of a person's own, as a command line names them: `package.module:function`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from jaxsparse.config import InvalidInput
+
+
+def imported(text: str, field: str) -> Any:
+    """What a name `package.module:function` stands for, looked for in the current folder too; its own code runs.
+
+    Only what a person has just written on a command line is imported, never a name that a file tells.
+
+    Raises:
+      InvalidInput: naming the field, where there is no such module, or nothing of that name in it.
+    """
+    module, _, path = text.partition(":")
+    told = f"{field} must be package.module:name of something that can be imported, got {text!r}"
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # whatever the module does when it is imported
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InvalidInput(f"{told} ({reason})") from None
+    if not callable(found):
+        raise InvalidInput(f"{told} (it can't be called)")
+    return found
