@@ -62,7 +62,8 @@ class Grid:
     """Train every combination of optimizer, regularizer, strength and seed; show and write what came out.
 
     Without any flag: seven optimizers x {none, L2, decoupled weight decay} x two strengths x three seeds of a small
-    network on real handwritten digits. A killed grid goes on where it was when the same command is given again.
+    network on real handwritten digits. A killed grid goes on where it was when the same command is given again; with
+    more optimizers, regularizers, strengths or seeds it trains what is missing.
     """
 
     settings: Flat[Settings] = field(default_factory=Settings)
@@ -76,6 +77,9 @@ class Grid:
     seeds: int = 3
     """how many, from 0"""
     where: Flat[grid.Where] = field(default_factory=grid.Where)
+    worker: bool = False
+    """help another process that trains this grid in the same --out, on this or another machine: each cell is trained
+    once, those of a process that dies are taken over; no report is written"""
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL]"""
 
@@ -149,9 +153,11 @@ COMMANDS = {
 }
 
 
-def _train_grid(declaration: grid.Declaration, out: Path, command: str, trainer: grid.Trainer) -> int:
+def _train_grid(
+    declaration: grid.Declaration, out: Path, command: str, trainer: grid.Trainer, grows: bool, reports: bool = True
+) -> int:
     """Trains, shows and reports a grid; 1 where a cell failed."""
-    with contextlib.closing(grid.run(declaration, out, trainer)) as steps:
+    with contextlib.closing(grid.run(declaration, out, trainer, grows)) as steps:
         if not grid.writes():
             return int(any(end.status == "failed" for step in steps for end in step.ended))
         try:
@@ -159,8 +165,9 @@ def _train_grid(declaration: grid.Declaration, out: Path, command: str, trainer:
         except BaseException:  # whatever it is, what is being trained is kept
             stopping.ask()
             raise
-    page = report.write(out, command)
-    print(f"\nreport   {page}\nfigures  {out / 'figures'}\nresults  jaxsparse results {shlex.quote(str(out))} --csv")
+    if reports:
+        page, shown = report.write(out, command), shlex.quote(str(out))
+        print(f"\nreport   {page}\nfigures  {out / 'figures'}\nresults  jaxsparse results {shown} --csv")
     failed = [name for name, status in records.finished(out / "cells").items() if status == "failed"]
     if failed:
         message = records.describe(out / "cells" / failed[0])["message"].splitlines()[0]
@@ -182,7 +189,8 @@ def _grid(flags: Grid, command: str) -> int:
         targets=flags.settings.targets(),
     )
     out = flags.out or Path("runs").absolute() / _called(declaration.run)
-    return _train_grid(declaration, out, command, flags.where.trainer(declaration.run))
+    trainer = flags.where.trainer(declaration.run)
+    return _train_grid(declaration, out, command, trainer, grows=True, reports=not flags.worker)
 
 
 def _train(flags: Train, command: str) -> int:
@@ -200,7 +208,7 @@ def _train(flags: Train, command: str) -> int:
     )
     name = f"{_called(declaration.run)}-{flags.optimizer}-{flags.regularizer}"
     out = flags.out or Path("runs").absolute() / name
-    return _train_grid(declaration, out, command, flags.together.trainer(declaration.run))
+    return _train_grid(declaration, out, command, flags.together.trainer(declaration.run), grows=False)
 
 
 def _called(run: Run) -> str:

@@ -46,7 +46,8 @@ def name_of(thing: Any) -> str:
 
 
 def plain(settings: Any) -> Any:
-    """Settings as JSON can hold them: dataclasses as dicts, and everything else that is no number by its name."""
+    """Settings as JSON can hold them: dataclasses as dicts, functions and classes as `module:name`, and everything else
+    that is no number by its name."""
     if settings is None or isinstance(settings, str | int | float):
         return settings
     if isinstance(settings, Mapping):
@@ -59,7 +60,9 @@ def plain(settings: Any) -> Any:
         return settings.tolist()
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type) and not hasattr(settings, "name"):
         return {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-    return name_of(settings)
+    name = name_of(settings)
+    settings = settings.func if isinstance(settings, partial) else settings
+    return f"{settings.__module__}:{settings.__qualname__}" if name == getattr(settings, "__name__", None) else name
 
 
 PRECISIONS = ("float32", "bfloat16")

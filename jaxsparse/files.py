@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -204,8 +204,10 @@ def declare(
     declaration: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
     renew: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    growing: Collection[str] = (),
 ) -> None:
-    """Makes a folder that of one declaration: writes it there as sealed JSON, or finds the same there already.
+    """Makes a folder that of one declaration: writes it there as sealed JSON, or finds the same there already; or one
+    whose lists have fewer entries, where it may grow.
 
     Of several processes that declare at the same time one is the first, and the others find that.
 
@@ -215,6 +217,7 @@ def declare(
       declaration: of what JSON can hold.
       defaults: of what earlier versions did not declare.
       renew: puts what is found there into the names of now.
+      growing: names of the lists that may become longer: what is written down then has the entries of both.
 
     Raises:
       InvalidInput: where the folder holds another declaration, with the differences; or anything else; or where it
@@ -226,11 +229,24 @@ def declare(
         free = all(other.suffix == PARTIAL for other in folder.iterdir()) or path.exists()
         require(free, "out", str(folder), f"a new or empty folder, or one of the same {what}")
         _written(path, sealed(declaration).encode(), _put_first)
-    told = differences(renew(declared(path, "out")), declaration, defaults or {})
-    if told:
-        raise InvalidInput(
-            f"out must be a new folder or one of the same {what}, {str(folder)!r} differs: {'; '.join(told)}"
-        )
+    while True:  # until ours is there whatever others add at the same time
+        theirs, ours = dict(renew(declared(path, "out"))), json.loads(json.dumps(declaration))
+        both = {name: _united(theirs[name], ours[name]) for name in growing if name in theirs}
+        told = differences(theirs | both, ours | both, defaults or {})
+        if told:
+            raise InvalidInput(
+                f"out must be a new folder or one of the same {what}, {str(folder)!r} differs: {'; '.join(told)}"
+            )
+        if all(theirs[name] == found for name, found in both.items()):
+            return
+        write_bytes(path, sealed(ours | both).encode())
+
+
+def _united(some: list[Any], more: list[Any]) -> list[Any]:
+    """The entries of both, numbers rising where they were."""
+    found = [*some, *(entry for entry in more if entry not in some)]
+    numbers = all(isinstance(entry, int | float) for entry in found)
+    return sorted(found) if numbers and some == sorted(some) else found
 
 
 def declared(path: Path, field: str) -> dict[str, Any]:

@@ -42,6 +42,10 @@ MOST_CELLS = 10**5
 """Of a grid."""
 
 
+GROWING = ("optimizers", "regularizers", "strengths", "seeds")
+"""What a grid may have more of than last time: then only what is missing is trained."""
+
+
 def constants_of(optimizer: str, convention: str) -> dict[str, float]:
     """An optimizer's hyperparameters that are numbers: the convention's, under the papers' where it is `torch`."""
     known = optimizers.defaults(optimizer, convention)
@@ -150,7 +154,7 @@ def _in_todays_names(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a grid is made of; written beside its results, and a grid resumes only under the same one.
+    """What a grid is made of; written beside its results, and a grid resumes under the same one, or grows: `GROWING`.
 
     Raises:
       InvalidInput: naming the field and the allowed values.
@@ -183,7 +187,9 @@ class Declaration:
         count = len(self.optimizers) * len(self.regularizers) * len(self.strengths) * len(self.seeds)
         require(count <= MOST_CELLS, "seeds", len(self.seeds), f"so few that a grid has at most {MOST_CELLS} cells")
         for field_name in ("optimizers", "regularizers", "strengths", "seeds"):
-            values = plain(getattr(self, field_name))
+            values = [
+                value if isinstance(value, int | float) else name_of(value) for value in getattr(self, field_name)
+            ]
             require(len(set(values)) == len(values), field_name, values, "without repetition")
         require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
         require(all(0 <= seed < 2**32 for seed in self.seeds), "seed", self.seeds, "whole numbers from 0 to 2^32 - 1")
@@ -260,8 +266,19 @@ class Declaration:
         forms = list(dict.fromkeys(cell.run for cell in found))
         return sorted(found, key=lambda cell: forms.index(cell.run))
 
-    def write(self, folder: Path) -> None:
+    @property
+    def described(self) -> dict[str, Any]:
+        """As JSON can hold it, with the names that records have of what varies."""
+        names = {field: [name_of(each) for each in getattr(self, field)] for field in ("optimizers", "regularizers")}
+        return {**plain(self), **names}
+
+    def write(self, folder: Path, grows: bool = True) -> None:
         """Puts the declaration into the grid's folder, with what else decides the figures: images and update rules.
+
+        Args:
+          folder: new, or one of the same grid.
+          grows: whether the same grid may have had fewer optimizers, regularizers, strengths and seeds, or others: the
+            folder then is that of all of them.
 
         Raises:
           InvalidInput: where another declaration is there already, with the differences.
@@ -270,5 +287,6 @@ class Declaration:
         started = self.start.described if self.start is not None else {}
         usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
         before = {**usual, "run": plain(Run()), **origin, "rules": 1}
-        told = {**plain(self), **started, **origin}
-        records.declare(folder / "grid.json", "grid", told, before, _in_todays_names)
+        told = {**self.described, **started, **origin}
+        growing = GROWING if grows else ()
+        records.declare(folder / "grid.json", "grid", told, before, _in_todays_names, growing)

@@ -133,19 +133,22 @@ def train_here(
         yield progress
 
 
-def run(declaration: Declaration, folder: Path, trainer: Trainer = train_here) -> Generator[Progress, None, None]:
+def run(
+    declaration: Declaration, folder: Path, trainer: Trainer = train_here, grows: bool = True
+) -> Generator[Progress, None, None]:
     """Trains every cell of a grid that is not finished yet; see `train`.
 
     Args:
       declaration: what the grid is made of.
       folder: new, empty, or that of the same grid started earlier; finished cells appear in `folder/cells`.
       trainer: who trains them.
+      grows: whether the folder may hold a grid of fewer or other optimizers, regularizers, strengths and seeds.
 
     Raises:
       InvalidInput: where the folder can't be written to or holds another grid.
     """
     if writes():
-        declaration.write(folder)
+        declaration.write(folder, grows)
     yield from train(declaration.cells(), folder / "cells", trainer)
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxsparse import records
-from jaxsparse.config import plain, require
+from jaxsparse.config import require
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
 from jaxsparse.sparsity import CRITERIA
@@ -281,7 +281,7 @@ def summary_of(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Summary:
 
 def empty(declaration: Declaration) -> Summary:
     """The table of a grid before its first cell ended."""
-    return summary_of([], Layout.declared(plain(declaration)))
+    return summary_of([], Layout.declared(declaration.described))
 
 
 def summarize(folder: Path) -> Summary:
