@@ -19,11 +19,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxsparse import data, decay, export, grid, models, records, report, smaller, sparsity, stopping
+from jaxsparse import data, decay, grid, models, records, report, smaller, sparsity, stopping
 from jaxsparse.bench import command as bench_command
 from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, require
 from jaxsparse.data import command as data_command
 from jaxsparse.export import command as export_command
+from jaxsparse.export.own import Own
 from jaxsparse.pruning import command as prune_command
 from jaxsparse.report import live
 from jaxsparse.settings import Settings
@@ -113,6 +114,7 @@ class Measure:
 
     run: Annotated[Path, tyro.conf.Positional]
     """folder of a run"""
+    own: Flat[Own] = field(default_factory=Own)
     threshold_scale: float = Thresholds.scale
     threshold_activation: float = Thresholds.activation
     threshold_norm: float = Thresholds.norm
@@ -224,7 +226,7 @@ def _decay(flags: decay.Decay, command: str) -> int:
 def _measure(flags: Measure, command: str) -> int:
     del command
     thresholds = Thresholds(flags.threshold_scale, flags.threshold_activation, flags.threshold_norm)
-    model, run = export.load(flags.run), records.run_of(records.describe(export.folder_of(flags.run)))
+    _, model, run = flags.own.open(flags.run)
     dataset = data.opened(run.data, run.pixels)
     found = sparsity.observe(model, dataset, models.features_of(run.model))
     judged = sparsity.judge(found, thresholds)

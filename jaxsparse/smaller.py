@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from jaxsparse import data, export, models, records, sparsity
 from jaxsparse.config import Thresholds, require, require_choice
+from jaxsparse.export.own import Own
 from jaxsparse.losses import evaluate
 from jaxsparse.report import table
 from jaxsparse.shrinking import Borders, Report, shrink
@@ -36,6 +37,7 @@ class Shrink:
 
     run: Annotated[Path, tyro.conf.Positional]
     """folder of a run"""
+    own: tyro.conf.OmitArgPrefixes[Own] = field(default_factory=Own)
     by: str = "scale"
     """which units are dead: by scale, activation (on the training set; they are taken to put out 0) or norm"""
     threshold: float | None = None
@@ -61,11 +63,9 @@ def command(flags: Shrink) -> int:
     """The command's action; its exit status."""
     require_choice("by", flags.by, sparsity.CRITERIA)
     require_choice("borders", flags.borders, tuple(Borders))
-    folder = export.folder_of(flags.run)
-    described, model = records.describe(folder), export.load(folder)
+    described, model, run = flags.own.open(flags.run)
     out = flags.out or export.beside(flags.run, "-shrunk")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
-    run = records.run_of(described)
     dataset = data.opened(run.data, run.pixels)
     example = data.preprocess(dataset, data.examples(dataset.test, 8))
     dead = _dead(flags, model, dataset, run)
@@ -75,7 +75,7 @@ def command(flags: Shrink) -> int:
         model, example, dead, constants=constants, tolerance=tolerance, borders=Borders(flags.borders)
     )
     costs = cost(model, example), cost(smaller, example)
-    errors = [float(evaluate(network, dataset, dataset.test)[1]) for network in (model, smaller)]
+    errors = [float(evaluate(network, dataset, dataset.test, run.loss)[1]) for network in (model, smaller)]
     found = summary(report, *costs, *errors)
     write(out, described, found, smaller, report)
     if flags.json:

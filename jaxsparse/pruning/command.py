@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from flax import nnx
 
 from jaxsparse import data, export, models, records
 from jaxsparse.config import Run, Thresholds, require, require_choice
+from jaxsparse.export.own import Own
 from jaxsparse.pruning import methods
 from jaxsparse.pruning.comparing import Below, Sparsity
 from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, Method, continued
@@ -40,6 +41,7 @@ class Prune:
 
     run: Annotated[Path, tyro.conf.Positional]
     """folder of a run"""
+    own: tyro.conf.OmitArgPrefixes[Own] = field(default_factory=Own)
     method: str = "magnitude"
     """magnitude or random: weights of the whole network; hybrid: weights, the same share of each filter; filters: units
     by L1 norm; random-filters: units; slimming: units by gamma (without normalisation, slices of filters by L2 norm);
@@ -139,11 +141,9 @@ def _check(flags: Prune) -> None:
 def command(flags: Prune) -> int:
     """The command's action; its exit status."""
     _check(flags)
-    folder = export.folder_of(flags.run)
-    described, model = records.describe(folder), export.load(folder)
+    described, model, run = flags.own.open(flags.run)
     out = flags.out or export.beside(flags.run, "-pruned")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
-    run = records.run_of(described)
     tuning = _tuning(flags, run, described)
     method = methods_by_name(models.features_of(run.model), jax.random.key(flags.seed))[flags.method]
     dataset, key = data.load(run.data, run.pixels), jax.random.fold_in(jax.random.key(flags.seed), 3)
