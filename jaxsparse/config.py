@@ -103,9 +103,6 @@ class Run:
     """data set: a name (`jaxsparse data list`), a file or folder, or a `data.Source`"""
     model: str | Callable[..., Any] = "mlp"
     """network: a name, or what makes one, `model(rngs=..) -> nnx.Module`"""
-    loss: Callable[[Any, Any], Any] | None = None
-    """of outputs and targets `[n, ..]`, a value for each (`optax.squared_error`); None: what the targets want, see
-    `losses.of`"""
     width: float = 1.0
     """multiplies the network's own widths (> 0)"""
     widths: tuple[int, ...] = ()
@@ -114,6 +111,9 @@ class Run:
     """units of the dense layers before the last one (convolutional networks); none given: the network's own"""
     pixels: str = "standardised"
     """what networks are fed: `data.PIXELS`"""
+    loss: Callable[[Any, Any], Any] | None = None
+    """of outputs and targets `[n, ..]`, a value for each (`optax.squared_error`); None: what the targets want, see
+    `losses.each`"""
     activation: str = "relu"
     """activation function: `layers.ACTIVATIONS`"""
     slope: float = 0.01

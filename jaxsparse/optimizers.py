@@ -39,6 +39,7 @@ from jaxsparse.regularizers import (
     POSITIVE,
     Decoupled,
     LearningRate,
+    Penalty,
     Regularizer,
     Scalar,
     check_range,
@@ -555,7 +556,7 @@ def _build(
         step.reverse()
     if isinstance(regularizer, Decoupled):
         step.append(regularizer.transformation(learning_rate, mask))
-    elif regularizer is not None:
+    elif isinstance(regularizer, Penalty):
         step.insert(0, regularizer.transformation(mask))
     return _keep_types(optax.chain(*step))
 

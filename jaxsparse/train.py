@@ -23,9 +23,8 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from jaxsparse import losses, models, optimizers, regularizers, schedules
-from jaxsparse.config import Hyper, InvalidInput, Run, name_of, require, require_choice
+from jaxsparse.config import Hyper, InvalidInput, Run, name_of, require
 from jaxsparse.data import (
-    PIXELS,
     Dataset,
     Description,
     Seen,
@@ -33,6 +32,7 @@ from jaxsparse.data import (
     Stream,
     describe,
     preprocess,
+    require_pixels,
     seen_in,
     shuffled,
 )
@@ -116,7 +116,7 @@ class Training:
         _, params, stats = nnx.split(network(self.run, jax.random.fold_in(key, 0)), nnx.Param, ...)
 
         def kept(a: jax.Array) -> jax.Array:
-            if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):  # of a network that draws in training
+            if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):  # of a network that draws in training
                 return jax.random.key_data(a)
             return a.astype(self._kept) if jnp.issubdtype(a.dtype, jnp.inexact) else a
 
@@ -220,7 +220,7 @@ class Training:
         found = nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param)))
         if not self.keys:
             return found
-        is_key = lambda a: jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
+        is_key = lambda a: jnp.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
         return jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, found)
 
     def step(
@@ -345,12 +345,12 @@ def make_train(run: Run, measure: Measure = lambda model, data: None) -> Trainin
     """
     description = describe(run.data)
     steps_per_epoch(run, description)
-    require_choice("pixels", run.pixels, PIXELS)
+    require_pixels(run.pixels, description)
     choice(run.regularize)
     models.require_settings(run)
     model = nnx.eval_shape(lambda: network(run, jax.random.key(0)))
     graph, _, stats = nnx.split(model, nnx.Param, ...)
-    keys = (n for n, leaf in flatten(stats).items() if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    keys = (n for n, leaf in flatten(stats).items() if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
     bounds = thresholding(run, model, description.example)
     _require_outputs(run, description)
     return Training(run, measure, graph, description, thresholding=bounds, keys=frozenset(keys))

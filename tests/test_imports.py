@@ -9,12 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting"},
+    {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting", "importing"},
     {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export"},
-    {"report", "bench", "decay", "smaller", "cli"},
+    {"report", "bench", "decay", "smaller", "settings", "comparison", "cli"},
 ]
 EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx"}
 

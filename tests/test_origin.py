@@ -14,6 +14,7 @@ from jaxsparse import data, files, grid, optimizers, records, report
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput, Run, Target
 from jaxsparse.data import prepared
+from jaxsparse.grid import declaration
 
 QUICK = ["--epochs", "4", "--batch", "200", "--widths", "8", "--measure-every", "2", "--optimizers", "sgd", "adam"]
 DECLARED = grid.Declaration(
@@ -54,13 +55,37 @@ def test_every_field_of_a_declaration_is_compared(trained: Path, tmp_path: Path)
     every |= {f"run.thresholds.{name}" for name in ("scale", "activation", "norm")}
     every |= {field.name for field in dataclasses.fields(grid.Declaration)} - {"run"} | {"data_fingerprint", "rules"}
     assert every == set(paths)
-    for path in paths:
+    for path in set(paths) - set(declaration.GROWING):
         (tmp_path / "grid.json").write_text(files.sealed(changed(content, path)))
         with pytest.raises(InvalidInput, match=rf"out must be .* differs: {path.replace('.', '[.]')}[^;]* was") as no:
             list(grid.run(DECLARED, tmp_path))
         assert "\n" not in str(no.value)
         assert all(told.startswith(path) for told in str(no.value).partition("differs: ")[2].split("; "))
         assert [left.name for left in tmp_path.iterdir()] == ["grid.json"]
+
+
+def test_a_grid_grows(trained: Path, tmp_path: Path) -> None:
+    """In what varies; what is written down has both, and numbers stay in order."""
+    shutil.copytree(trained, tmp_path / "g")
+    path = tmp_path / "g" / "grid.json"
+    before = files.declared(path, "out")
+    more = replace(DECLARED, optimizers=("sgd",), regularizers=("wd", "none"), strengths=(1e-5,), seeds=(7, 3))
+    with pytest.raises(InvalidInput, match=r"optimizers was .* is now"):
+        more.write(path.parent, grows=False)
+    assert files.declared(path, "out") == before
+    for _ in range(2):
+        more.write(path.parent)
+        DECLARED.write(path.parent)
+        now = files.declared(path, "out")
+        assert now["optimizers"] == [*before["optimizers"], "sgd"]
+        assert now["regularizers"] == [*before["regularizers"], "wd", "none"]
+        assert now["strengths"] == sorted({*before["strengths"], 1e-5})
+        assert now["seeds"] == sorted({*before["seeds"], 3, 7})
+        assert {name: now[name] for name in now.keys() - set(declaration.GROWING)} == {
+            name: before[name] for name in before.keys() - set(declaration.GROWING)
+        }
+    with pytest.raises(InvalidInput, match=r"differs: learning_rate was None, is now 0.5$"):
+        replace(more, learning_rate=0.5).write(path.parent)
 
 
 def test_every_field_of_a_cell_is_compared(trained: Path, tmp_path: Path) -> None:

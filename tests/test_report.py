@@ -338,7 +338,7 @@ def test_every_grid_can_be_drawn(
     tmp_path: Path, cells: list[Cell], layers: tuple[int, ...], absent: set[str] | None
 ) -> None:
     folder = fabricate(tmp_path, cells, layers)
-    drawn = list(gallery.draw(folder, table.summarize(folder), Run().thresholds))
+    drawn = list(gallery.draw(gallery.Shown(folder, table.summarize(folder), Run().thresholds)))
     names = {picture.name for picture in drawn}
     assert ("sparsity-by-layer" in names) == (len(layers) > 1)
     assert {picture.name for picture in drawn if picture.svg is None} == (names if absent is None else absent)

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import jaxsparse as js
-from jaxsparse import cli, data, grid, records
+from jaxsparse import cli, data, grid, losses, records
 from jaxsparse.config import Hyper, InvalidInput, Run
 from jaxsparse.grid import Cell, Engine, Start, thinning
 from jaxsparse.train import make_train
@@ -171,7 +171,7 @@ def test_the_pure_function_takes_them(trained: Path) -> None:
 
     def loss(params: Any) -> jax.Array:
         model: Any = nnx.merge(training.graph, params, stats, copy=True)
-        return js.train.cross_entropy(model(data.preprocess(dataset, dataset.train.images)), dataset.train.labels)
+        return losses.cross_entropy(model(data.preprocess(dataset, dataset.train.images)), dataset.train.labels)
 
     wanted = jax.tree.map(lambda w, g: w - 0.5 * g, params, jax.jit(jax.grad(loss))(params))
     for name, leaf in js.trees.flatten(wanted).items():

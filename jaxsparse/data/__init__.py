@@ -33,7 +33,7 @@ from jaxsparse.data import (
     tinyimagenet,
 )
 from jaxsparse.data import dataset as _dataset
-from jaxsparse.data.dataset import PIXELS, Dataset, Description, Split, batches_of, preprocess, shuffled
+from jaxsparse.data.dataset import PIXELS, Dataset, Description, Split, batches_of, preprocess, require_pixels, shuffled
 from jaxsparse.data.given import Given, arrays
 from jaxsparse.data.passes import Seen, examples, seen_in
 from jaxsparse.data.streaming import Stream, Streamed
@@ -61,6 +61,7 @@ __all__ = [
     "opened",
     "prepare",
     "preprocess",
+    "require_pixels",
     "require_ready",
     "seen_in",
     "shuffled",
@@ -214,11 +215,9 @@ Opened = TypeVar("Opened", Dataset, Stream)
 
 def _seen_as(dataset: Opened, pixels: str) -> Opened:
     """The data set with what `preprocess` takes off its pixels, and divides them by, as one of `PIXELS` wants it."""
-    require_choice("pixels", pixels, PIXELS)
+    require_pixels(pixels, dataset.description)
     if pixels == PIXELS[0]:
         return dataset
-    shown = dataset.description.dtype
-    require(shown == "uint8", "pixels", pixels, f"{PIXELS[0]} for what are no images: {shown} is fed as it is")
     with jax.ensure_compile_time_eval():
         white = jnp.full_like(dataset.deviation, dataset.description.white)
         return replace(dataset, mean=jnp.zeros_like(dataset.mean), deviation=white)

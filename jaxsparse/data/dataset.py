@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsparse.config import require, require_choice
+
 
 @dataclass(frozen=True)
 class Description:
@@ -133,6 +135,13 @@ def shuffled(key: jax.Array, epoch: jax.Array, size: int) -> jax.Array:
 
 PIXELS = ("standardised", "unit")
 """What networks are fed: pixels with mean 0 and deviation 1 over the training images, per channel; or from 0 to 1."""
+
+
+def require_pixels(pixels: str, description: Description) -> None:
+    """Raises `InvalidInput` unless it is one of `PIXELS`, and the first for what are no images."""
+    require_choice("pixels", pixels, PIXELS)
+    fits = description.dtype == "uint8" or pixels == PIXELS[0]
+    require(fits, "pixels", pixels, f"{PIXELS[0]} for what are no images: {description.dtype} is fed as it is")
 
 
 class Pixels(Protocol):

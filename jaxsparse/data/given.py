@@ -60,8 +60,9 @@ class Given:
         return fingerprint(self.load())
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Given) and other.description == self.description
-        return self is other or (same and other.fingerprint == self.fingerprint)
+        if not isinstance(other, Given) or other.description != self.description:
+            return False
+        return self is other or other.fingerprint == self.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.description)
@@ -207,8 +208,10 @@ def tfds(name: str) -> Given:
     except ImportError:
         raise InvalidInput("data must be another set without the extra: pip install 'jaxsparse[data]'") from None
     try:
-        builder = tensorflow_datasets.builder(name.removeprefix(TFDS), file_format="array_record")
-        held_out = next(split for split in ("test", "validation") if split in builder.info.splits)
+        builder: Any = tensorflow_datasets.builder(
+            name.removeprefix(TFDS), file_format="array_record", data_dir=os.environ.get("TFDS_DATA_DIR")
+        )
+        held_out = "test" if "test" in builder.info.splits else "validation"
         decoders = {"image": tensorflow_datasets.decode.SkipDecoding()}
         mode = "L" if builder.info.features["image"].shape[-1] == 1 else "RGB"
         splits = [_split(builder.as_data_source(split, decoders=decoders), mode) for split in ("train", held_out)]

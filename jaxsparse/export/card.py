@@ -15,7 +15,7 @@ from flax import nnx
 
 import jaxsparse
 from jaxsparse import data, models, records
-from jaxsparse.config import DOUBLE, InvalidInput, require
+from jaxsparse.config import DOUBLE, InvalidInput, name_of, require
 from jaxsparse.layers import activation
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten
@@ -30,7 +30,7 @@ class Card:
 
     model: str
     """name of the network"""
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     """of an image: height, width, channels"""
     classes: int
     built: tuple[int, ...]
@@ -77,7 +77,7 @@ class Card:
         run = records.run_of(described)
         description = data.describe(run.data)
         return cls(
-            model=run.model,
+            model=name_of(run.model),
             shape=description.shape,
             classes=description.classes,
             built=models.widths_of(run.model, run.width, run.widths),

@@ -64,7 +64,7 @@ OWN = Embedded(epochs=100, batch=64)
 class _Entry(NamedTuple):
     """A network that has a name."""
 
-    build: Callable[..., Network]
+    build: Callable[..., Any]
     widths: tuple[int, ...]
     features: str
     """path of the layers whose units count in the sparsity figures"""

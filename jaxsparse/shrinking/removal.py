@@ -309,15 +309,15 @@ def parameters_left(model: nnx.Module, example: Any) -> Callable[[Dead], int]:
     program = trace(model, example)
     state = nnx.state(model)
     wired = _Channelled(program, channels := _channels(program, jax.tree.leaves(state)), channels.pinned())
-    units = wired.units(layers_of(model, example))
-    trained = flatten(nnx.state(model, nnx.Param))
+    layers = layers_of(model, example)
+    units, trained = wired.units(layers), flatten(nnx.state(model, nnx.Param))
 
     def count(dead: Dead) -> int:
-        removed = np.zeros(channels.count, bool)
-        for name, roots in units.items():
-            removed[roots[np.asarray(dead.get(name, np.zeros(len(roots))), bool)]] = True
-        for name, roots in units.items():
-            removed[roots[~np.asarray(dead.get(name, np.zeros(len(roots))), bool)]] = False
+        known, removed = by_layer(layers, dead, "dead", "booleans"), np.zeros(channels.count, bool)
+        gone = {name: np.asarray(known.get(name, np.zeros(len(roots))), bool) for name, roots in units.items()}
+        for state in (True, False):  # what a living unit shares stays
+            for name, roots in units.items():
+                removed[roots[gone[name] == state]] = state
         removed[[0, *wired.busy]] = False
         kept = wired.cut(removed).kept
         return sum(math.prod(map(len, kept[name])) for name in trained if name in kept)
