@@ -10,6 +10,7 @@ from jaxsparse import starting  # isort: skip  # before all that takes long to i
 from jaxsparse import (
     data,
     dynamics,
+    loggers,
     models,
     optimizers,
     pruning,
@@ -26,6 +27,7 @@ from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save
+from jaxsparse.monitor import Monitor
 from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import (
     BatchNormL1,
@@ -50,6 +52,7 @@ __all__ = [
     "GroupLasso",
     "Hyper",
     "InvalidInput",
+    "Monitor",
     "ProximalGroupLasso",
     "Run",
     "Target",
@@ -64,6 +67,7 @@ __all__ = [
     "explain",
     "from_torch",
     "load",
+    "loggers",
     "make_train",
     "measure",
     "models",

@@ -275,6 +275,11 @@ class Sparsity:
         found = self.dead[criterion]
         return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
 
+    @property
+    def primary(self) -> dict[str, np.ndarray]:
+        """Booleans `[units]` by layer: dead by scale, in layers without a scale by norm."""
+        return {**self.dead["norm"], **self.dead["scale"]}
+
     def alive(self, criterion: str) -> dict[str, np.ndarray]:
         """Booleans `[units]` by layer: the units that are not dead by a criterion."""
         return {name: ~mask for name, mask in self.dead[criterion].items()}
@@ -312,6 +317,24 @@ class Sparsity:
         return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
+def columns(judged: Sequence[Sparsity]) -> dict[str, list[Any]]:
+    """What records keep of several measurements of the same layers, an entry for each: percent of dead units by
+    criterion, names and sizes of the layers, and the magnitudes of all units, nan where a layer has no such parameter.
+    """
+
+    def magnitudes(found: Sparsity, name: str) -> np.ndarray:
+        each = [(len(layer), getattr(layer, name)) for layer in found.units.values()]
+        return np.concatenate([np.full(size, np.nan, np.float32) if own is None else own for size, own in each])
+
+    names = ("gamma", "beta", "activation", "norm", "rate")
+    return {
+        **{f"sparsity_{by}": [found.percent(by) for found in judged] for by in CRITERIA},
+        "layers": [list(found.units) for found in judged],
+        "layer_units": [[len(layer) for layer in found.units.values()] for found in judged],
+        **{name: [magnitudes(found, name) for found in judged] for name in names},
+    }
+
+
 def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
     """Which of the observed units are dead."""
     aliases = seen.aliases if isinstance(seen, ByLayer) else {}
@@ -326,12 +349,21 @@ def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _peaks(
-    function: Callable[[Any, Any], Any], trainable: tuple[str, ...], only: str, params: Tree, x: Any
-) -> dict[str, jax.Array]:
-    """Compiled once for the same function (the same structure of a model) and shapes."""
-    found = wiring(function, params, x, trainable).activations(params, x, only)
-    return {name: _largest(calls) for name, calls in found.items() if calls}
+def _seen(
+    function: Callable[[Any, Any], Any],
+    trainable: tuple[str, ...],
+    only: str,
+    params: Tree,
+    x: Any,
+    before: Mapping[str, jax.Array],
+) -> tuple[dict[str, jax.Array], dict[str, Units]]:
+    """Largest activations of a batch and those before, and all magnitudes. Compiled once for the same function (the
+    same structure of a model) and shapes."""
+    found = wiring(function, params, x, trainable)
+    peaks = {name: _largest(calls) for name, calls in found.activations(params, x, only).items() if calls}
+    largest = {name: jnp.maximum(value, before.get(name, value)) for name, value in peaks.items()}
+    arrays = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
+    return largest, magnitudes([layer for layer in found.hidden if layer.below(only)], arrays, largest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,6 +413,7 @@ def measure(
     """
     function, params, trainable = _function(model, params)
     largest: dict[str, Any] = {}
+    units: dict[str, Units] = {}
     found: tuple[Layer, ...] = ()
     seen_any = False
     for x in [batches] if _is_array(batches) or isinstance(batches, Mapping) else batches:
@@ -391,12 +424,11 @@ def measure(
             own, x = _Filled(function, restored, rebuilt), inputs
             given = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
         found = tuple(layer for layer in wiring(own, given, x, trainable).hidden if layer.below(only))
-        peaks = _peaks(own, trainable, only, given, x)
-        largest = {name: jnp.maximum(value, largest.get(name, value)) for name, value in peaks.items()}
+        largest, units = _seen(own, trainable, only, given, x, largest)
     require(seen_any, "batches", "none", "at least one batch")
     require(bool(found) or not only, "only", only, "the path of a module that holds layers")
-    arrays = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
-    seen = ByLayer(magnitudes(found, arrays, largest), names_of(found))
+    held = jax.device_get(units)  # a plain dict, in the order of its names
+    seen = ByLayer({layer.name: held[layer.name] for layer in found}, names_of(found))
     return judge(seen, thresholds or Thresholds())
 
 

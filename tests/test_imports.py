@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting", "importing"},
     {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
-    | {"sparsity", "selectivity", "records"},
+    | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
-    {"grid", "pruning", "export"},
+    {"grid", "pruning", "export", "monitor"},
     {"report", "bench", "decay", "smaller", "settings", "comparison", "cli"},
 ]
 EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx"}

@@ -49,12 +49,6 @@ def _bounds_history(run: Run, bounds: Mapping[str, Any], params: trees.Tree, row
     }
 
 
-def _magnitudes(units: sparsity.Units, name: str, points: int) -> np.ndarray:
-    """One of the magnitudes `[points, units]`; nan where a layer has no such parameter."""
-    found = getattr(units, name)
-    return np.full((points, len(units)), np.nan, np.float32) if found is None else found
-
-
 def failure(cell: Cell, seconds: float, message: str) -> records.Record:
     """Record of a cell that raised an error."""
     counts = ("epochs", "steps", "params", "params_alive")
@@ -87,15 +81,9 @@ def recorded(cell: Cell, outcome: tuple[tuple[trees.Tree, ...], Row], seconds: f
         "test_error_silenced": seen.test_error_silenced.tolist(),
         "test_error_top5": rows.test_error_top5.tolist(),
         "test_error_top5_silenced": seen.test_error_top5_silenced.tolist(),
-        **{f"sparsity_{by}": [point.percent(by) for point in judged] for by in sparsity.CRITERIA},
         "params": [parameter_count(run, None)] * run.points,
         "params_alive": [parameters_alive(run, point) for point in judged],
-        "layers": [list(seen.units)] * run.points,
-        "layer_units": [[len(layer) for layer in seen.units.values()]] * run.points,
-        **{
-            name: list(np.concatenate([_magnitudes(layer, name, run.points) for layer in seen.units.values()], axis=-1))
-            for name in ("gamma", "beta", "activation", "norm", "rate")
-        },
+        **sparsity.columns(judged),
         **_bounds_history(run, bounds, params, rows),
     }
     variables = thresholding.apply(params, bounds), stats
@@ -138,7 +126,7 @@ def parameter_count(run: Run, widths: tuple[int, ...] | None) -> int:
 def parameters_alive(run: Run, found: sparsity.Sparsity) -> int:
     """Parameters of the network without the units that are dead by scale (without a scale: by norm): its size when
     built with the other units."""
-    dead = {**found.dead["norm"], **found.dead["scale"]}
+    dead = found.primary
     if not models.is_known(run.model):
         return _counted(run)(dead)
     alive = tuple(int((~dead[name]).sum()) for name in found.units)

@@ -107,6 +107,8 @@ def _text(value: object) -> str:
 
 def _start(described: Mapping[str, Any]) -> str:
     """Learning rate and constants of a `run.json`: `1e-3 (b1 0.9, b2 0.99, eps 1e-8)`"""
+    if described.get("monitored"):
+        return "its own loop's"
     constants = ", ".join(f"{name} {table.number(value)}" for name, value in described["constants"].items())
     return table.number(described["learning_rate"]) + (f" ({constants})" if constants else "")
 
