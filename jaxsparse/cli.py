@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxsparse import data, decay, grid, models, records, report, smaller, sparsity, stopping
+from jaxsparse import data, decay, grid, loggers, models, records, report, smaller, sparsity, stopping
 from jaxsparse.bench import command as bench_command
 from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, require
 from jaxsparse.data import command as data_command
@@ -81,6 +81,8 @@ class Grid:
     worker: bool = False
     """help another process that trains this grid in the same --out, on this or another machine: each cell is trained
     once, those of a process that dies are taken over; no report is written"""
+    log: tuple[str, ...] = ()
+    """what is measured goes there too: tensorboard (tensorboardX), wandb, mlflow, csv"""
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL]"""
 
@@ -104,6 +106,8 @@ class Train:
     """epochs between two removals of units that are dead by scale, which makes the rest of the training faster; a
     multiple of --measure-every [0: nothing is removed]"""
     together: Flat[grid.Together] = field(default_factory=grid.Together)
+    log: tuple[str, ...] = ()
+    """what is measured goes there too: tensorboard (tensorboardX), wandb, mlflow, csv"""
     out: Path | None = None
     """folder of the results [runs/DATA-MODEL-OPTIMIZER-REGULARIZER]"""
 
@@ -156,14 +160,21 @@ COMMANDS = {
 
 
 def _train_grid(
-    declaration: grid.Declaration, out: Path, command: str, trainer: grid.Trainer, grows: bool, reports: bool = True
+    declaration: grid.Declaration,
+    out: Path,
+    command: str,
+    trainer: grid.Trainer,
+    log: tuple[str, ...],
+    grows: bool,
+    reports: bool = True,
 ) -> int:
     """Trains, shows and reports a grid; 1 where a cell failed."""
+    logger = loggers.of_cells(log, out)
     with contextlib.closing(grid.run(declaration, out, trainer, grows)) as steps:
         if not grid.writes():
             return int(any(end.status == "failed" for step in steps for end in step.ended))
         try:
-            live.follow(steps, declaration, out)
+            live.follow(grid.logged(steps, logger) if log else steps, declaration, out)
         except BaseException:  # whatever it is, what is being trained is kept
             stopping.ask()
             raise
@@ -192,7 +203,7 @@ def _grid(flags: Grid, command: str) -> int:
     )
     out = flags.out or Path("runs").absolute() / _called(declaration.run)
     trainer = flags.where.trainer(declaration.run)
-    return _train_grid(declaration, out, command, trainer, grows=True, reports=not flags.worker)
+    return _train_grid(declaration, out, command, trainer, flags.log, grows=True, reports=not flags.worker)
 
 
 def _train(flags: Train, command: str) -> int:
@@ -210,7 +221,8 @@ def _train(flags: Train, command: str) -> int:
     )
     name = f"{_called(declaration.run)}-{flags.optimizer}-{flags.regularizer}"
     out = flags.out or Path("runs").absolute() / name
-    return _train_grid(declaration, out, command, flags.together.trainer(declaration.run), grows=False)
+    trainer = flags.together.trainer(declaration.run)
+    return _train_grid(declaration, out, command, trainer, flags.log, grows=False)
 
 
 def _called(run: Run) -> str:

@@ -145,8 +145,8 @@ class Results:
         """
         from jaxsparse.report import gallery, page
 
-        thresholds = page.Grid.read(self.folder).run.thresholds
-        return gallery.figure(gallery.Shown(self.folder, self.table(), thresholds), name)
+        grid = page.Grid.read(self.folder)
+        return gallery.figure(gallery.Shown(self.folder, self.table(), grid.run.thresholds, grid.time), name)
 
     def report(self, *figures: Callable[[Path], Figure]) -> Path:
         """Draws all figures and writes the report page; its path.

@@ -6,6 +6,7 @@ thin adapters; what they stand on is imported when one is made, and none is a de
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 from collections.abc import Callable, Mapping
@@ -34,12 +35,12 @@ def tensorboard(folder: str | Path) -> Log:
     Raises:
       InvalidInput: where it is not installed.
     """
-    writer = _module("tensorboardX").SummaryWriter(str(folder))
+    writer = _module("tensorboardX").SummaryWriter(str(folder), flush_secs=1)
+    atexit.register(writer.close)  # a thread of its own writes, and would be cut off
 
     def log(step: int, numbers: Mapping[str, float]) -> None:
         for name, value in numbers.items():
             writer.add_scalar(name, value, step)
-        writer.flush()
 
     return log
 

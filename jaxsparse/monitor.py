@@ -26,7 +26,7 @@ from flax import nnx
 from jaxsparse import records, shrinking, sparsity
 from jaxsparse.config import Run, Thresholds, require
 from jaxsparse.loggers import Log
-from jaxsparse.sparsity import CRITERIA, Sparsity
+from jaxsparse.sparsity import Sparsity
 from jaxsparse.tracing import arrays_of
 from jaxsparse.trees import Tree, flatten, size
 
@@ -133,7 +133,7 @@ class Monitor:
             return None
         found = self._measured(model)
         told = {name: float(value) for name, value in metrics.items()}
-        numbers = {**told, **numbers_of(found), **changes(self._last, found)}
+        numbers = {**told, **sparsity.numbers(found), **sparsity.changes(self._last, found)}
         self.history[int(step)], self._metrics[int(step)], self._last = found, told, found
         self._model = model
         for log in self._to:
@@ -196,25 +196,3 @@ class Monitor:
 def _weights(model: nnx.Module) -> dict[str, np.ndarray]:
     state = nnx.state(model, nnx.Not(nnx.RngState))
     return {name: np.asarray(leaf) for name, leaf in flatten(state).items()}
-
-
-def numbers_of(found: Sparsity) -> dict[str, float]:
-    """Percent of dead units by criterion, of all and of each layer: `dead/scale`, `dead/scale/hidden/0`."""
-    numbers: dict[str, float] = {}
-    for criterion in CRITERIA:
-        if found.dead[criterion]:
-            numbers[f"dead/{criterion}"] = found.percent(criterion)
-            for layer, mask in found.dead[criterion].items():
-                numbers[f"dead/{criterion}/{layer}"] = 100.0 * float(mask.mean())
-    return numbers
-
-
-def changes(before: Sparsity, now: Sparsity) -> dict[str, float]:
-    """How many units died since the last measurement, and how many came back: `deaths/scale`, `births/scale`."""
-    numbers: dict[str, float] = {}
-    for criterion in CRITERIA:
-        pairs = [(before.dead[criterion][name], mask) for name, mask in now.dead[criterion].items()]
-        if pairs:
-            numbers[f"deaths/{criterion}"] = float(sum((~old & new).sum() for old, new in pairs))
-            numbers[f"births/{criterion}"] = float(sum((old & ~new).sum() for old, new in pairs))
-    return numbers

@@ -317,6 +317,28 @@ class Sparsity:
         return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
+def numbers(found: Sparsity) -> dict[str, float]:
+    """Percent of dead units by criterion, of all and of each layer: `dead/scale`, `dead/scale/hidden/0`."""
+    told: dict[str, float] = {}
+    for criterion in CRITERIA:
+        if found.dead[criterion]:
+            told[f"dead/{criterion}"] = found.percent(criterion)
+            for layer, mask in found.dead[criterion].items():
+                told[f"dead/{criterion}/{layer}"] = 100.0 * float(mask.mean())
+    return told
+
+
+def changes(before: Sparsity, now: Sparsity) -> dict[str, float]:
+    """How many units died since the last measurement, and how many came back: `deaths/scale`, `births/scale`."""
+    told: dict[str, float] = {}
+    for criterion in CRITERIA:
+        pairs = [(before.dead[criterion][name], mask) for name, mask in now.dead[criterion].items()]
+        if pairs:
+            told[f"deaths/{criterion}"] = float(sum((~old & new).sum() for old, new in pairs))
+            told[f"births/{criterion}"] = float(sum((old & ~new).sum() for old, new in pairs))
+    return told
+
+
 def columns(judged: Sequence[Sparsity]) -> dict[str, list[Any]]:
     """What records keep of several measurements of the same layers, an entry for each: percent of dead units by
     criterion, names and sizes of the layers, and the magnitudes of all units, nan where a layer has no such parameter.

@@ -10,6 +10,7 @@ from jaxsparse.grid.compiled import keep_compiled
 from jaxsparse.grid.declaration import MOST_CELLS, Cell, Declaration
 from jaxsparse.grid.devices import cores, use_every_core, writes
 from jaxsparse.grid.engine import Engine, Placement
+from jaxsparse.grid.logged import logged
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
 from jaxsparse.grid.start import Start
 from jaxsparse.grid.where import Together, Where
@@ -28,6 +29,7 @@ __all__ = [
     "Where",
     "cores",
     "keep_compiled",
+    "logged",
     "run",
     "train",
     "train_all",

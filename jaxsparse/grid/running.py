@@ -55,6 +55,19 @@ class Progress:
     """seconds so far in which nothing was trained yet"""
     ended: tuple[records.Record, ...]
     """what has just been written"""
+    measured: tuple[Measured, ...] = ()
+    """what has just been measured"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Cells that are trained side by side, at the end of an interval."""
+
+    cells: tuple[Cell, ...]
+    points: int
+    """intervals so far"""
+    row: Row
+    """arrays with a leading axis of cells, which may be longer"""
 
 
 def _stack(*values: np.ndarray) -> np.ndarray:
@@ -129,6 +142,7 @@ def train_here(
             current=current,
             share=sum(one.share * len(one.unit.cells) for one in going.values()) / max(len(current), 1),
             ended=told.ended,
+            measured=told.measured,
         )
         yield progress
 
@@ -208,7 +222,7 @@ def train_all(jobs: Sequence[Job], trainer: Trainer = train_here) -> Iterator[Pr
                 time.sleep(WAIT_SECONDS)
             pending = [job for job in pending if _stamp(job.path) in (None, before[job.path])]
             done = len(jobs) - len(pending)
-            progress = replace(progress, finished=done, current=(), share=0.0, ended=())
+            progress = replace(progress, finished=done, current=(), share=0.0, ended=(), measured=())
             yield progress
 
 
@@ -304,6 +318,7 @@ class _Told:
     share: float
     """that is done, 0..1"""
     ended: tuple[records.Record, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
 
 def _alone(run: Run) -> Callable[[Cell, Path], Outcomes] | None:
@@ -383,7 +398,7 @@ def _train_together(unit: _Unit, claims: Claims | None) -> Iterator[_Told]:
             if unit.kept and begun.rows < len(rows) < points and pace.is_due():
                 seconds = begun.seconds + time.perf_counter() - started
                 pace.keep(partial(_keep, unit, state, tuple(rows), seconds))
-            yield _Told(unit, len(rows) / points)
+            yield _Told(unit, len(rows) / points, measured=(Measured(unit.cells, len(rows), row),))
         outcome = jax.device_get((variables, jax.tree.map(_stack, *rows)))
         seconds = begun.seconds + time.perf_counter() - started
         ends = [recorded(cell, _entry(outcome, index), seconds) for index, cell in enumerate(unit.cells)]

@@ -65,7 +65,7 @@ def write(folder: Path, command: str, more: Sequence[Callable[[Path], Figure]] =
 
     summary = table.summarize(folder)
     grid = page.Grid.read(folder)
-    pictures = list(gallery.draw(gallery.Shown(folder, summary, grid.run.thresholds), more))
+    pictures = list(gallery.draw(gallery.Shown(folder, summary, grid.run.thresholds, grid.time), more))
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for picture in pictures:

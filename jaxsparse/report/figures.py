@@ -365,13 +365,13 @@ def _small_multiples(layout: Layout, draw: Callable[[Axes, Column], None], xlabe
 
 
 @in_style
-def course(courses: Mapping[Key, Course], layout: Layout) -> Figure | None:
-    """Sparsity over training: a panel per regularizer and strength, a line per optimizer."""
+def course(courses: Mapping[Key, Course], layout: Layout, time: str = "epoch") -> Figure | None:
+    """Sparsity over training: a panel per regularizer and strength, a line per optimizer; `time` names the axis."""
     if not courses:
         return None
     top = top_of(courses)
     return _small_multiples(
-        layout, lambda axes, column: draw_course(axes, courses, column, layout, top, top / 13), "epoch"
+        layout, lambda axes, column: draw_course(axes, courses, column, layout, top, top / 13), time
     )
 
 
@@ -452,7 +452,7 @@ def _mark_dead(axes: Axes, side: Evolution, threshold: float) -> None:
 
 
 @in_style
-def evolution(pair: Sequence[Evolution] | None, threshold: float) -> Figure | None:
+def evolution(pair: Sequence[Evolution] | None, threshold: float, time: str = "epoch") -> Figure | None:
     """How gamma (top) and beta (bottom) are distributed over training, one entry of the table beside another.
 
     The axes are linear within the threshold and logarithmic beyond.
@@ -466,7 +466,7 @@ def evolution(pair: Sequence[Evolution] | None, threshold: float) -> Figure | No
         _draw_distribution(top, side.epochs, side.gamma, gammas, threshold)
         _mark_dead(top, side, threshold)
         image = _draw_distribution(bottom, side.epochs, side.beta, betas, threshold)
-        bottom.set_xlabel("epoch")
+        bottom.set_xlabel(time)
     grid[0, 0].set_ylabel("scale γ")
     grid[1, 0].set_ylabel("shift β")
     bar = figure.colorbar(image, ax=grid, label="units in a bin (%)", shrink=0.6, aspect=30, format="{x:g}")

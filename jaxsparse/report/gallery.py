@@ -43,6 +43,8 @@ class Shown:
     summary: Summary
     thresholds: Thresholds
     """of a dead unit, in its runs"""
+    time: str = "epoch"
+    """what the epochs of its histories are"""
 
     @property
     def dead(self) -> str:
@@ -81,8 +83,8 @@ SPREAD = "one sample standard deviation to either side"
 def _over_training(grid: Shown) -> Drawn:
     return Drawn(
         "Sparsity over training",
-        figures.course(histories.courses(grid.folder, grid.summary.criterion), grid.summary.layout),
-        f"Percent of hidden units that are {grid.dead} over the epochs of training. Lines are means "
+        figures.course(histories.courses(grid.folder, grid.summary.criterion), grid.summary.layout, grid.time),
+        f"Percent of hidden units that are {grid.dead} over the {grid.time}s of training. Lines are means "
         f"over {grid.seeds}, bands {SPREAD}. The first point is after the first interval, not before training.",
     )
 
@@ -116,11 +118,11 @@ def _scales(grid: Shown) -> Drawn:
     networks, scale = " and ".join(str(side.seeds) for side in pair or ()), grid.thresholds.scale
     return Drawn(
         "How scales and shifts develop",
-        figures.evolution(pair, scale),
+        figures.evolution(pair, scale, grid.time),
         "Distribution of the scale γ (top) and the shift β (bottom) of batch normalisation over all hidden units in "
         "the course of training, Adam beside SGD under the same L2, the units of all seeds together "
-        f"({networks} networks). Each column is a measured epoch and adds up to 100 %. The axes are linear between "
-        f"±{number(scale)} and logarithmic beyond; between the dashed lines a unit is dead by scale.",
+        f"({networks} networks). Each column is a measured {grid.time} and adds up to 100 %. The axes are linear "
+        f"between ±{number(scale)} and logarithmic beyond; between the dashed lines a unit is dead by scale.",
         "Left out: it compares Adam with SGD under the same coupled L2, and this grid has no finished pair of them, or "
         "its networks have no scales.",
     )

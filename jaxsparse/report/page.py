@@ -52,6 +52,28 @@ class Grid:
     """learning rate at the start and constants by optimizer"""
     versions: Sequence[Mapping[str, str]]
     """different ones among the cells"""
+    monitored: bool = False
+    """whether the cells are loops of a person's own (`jaxsparse.Monitor`), which tells how many steps they had"""
+
+    @property
+    def dataset(self) -> str:
+        """What the data set is called."""
+        return str(self.cells[0]["dataset"])
+
+    @property
+    def model(self) -> str:
+        """What the network is called."""
+        return str(self.cells[0]["model"])
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is a network and a data set of this package, of which papers have larger ones."""
+        return models.is_known(self.run.model) and self.description is not None and self.dataset == self.run.data
+
+    @property
+    def time(self) -> str:
+        """What the epochs of its histories are."""
+        return "step" if self.monitored else "epoch"
 
     @classmethod
     def read(cls, folder: Path) -> Grid:
@@ -69,7 +91,8 @@ class Grid:
         known = data.describe(run.data) if data.is_known(run.data) else None
         versions = {tuple(found["versions"].items()): found["versions"] for found in described.values()}
         constants = {found["run"]["optimizer"]: _start(found) for found in described.values()}
-        return cls(run, known, table.declaration_of(folder), cells, constants, list(versions.values()))
+        monitored = any(found.get("monitored", False) for found in described.values())
+        return cls(run, known, table.declaration_of(folder), cells, constants, list(versions.values()), monitored)
 
     @property
     def minutes(self) -> float:
@@ -87,6 +110,8 @@ class Grid:
         }
         skipped = ("data", "optimizer", "regularizer", "width", "run", "learning_rate", "constants")
         skipped += ("data_fingerprint", "rules")
+        if self.monitored:
+            return {"thresholds": told["thresholds"]}
         skipped += () if ours else models.OWN_SETTINGS
         found = {**asdict(self.run), **(self.declaration or {})}
         return {name: told.get(name, _text(value)) for name, value in found.items() if name not in skipped}
