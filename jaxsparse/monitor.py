@@ -106,6 +106,7 @@ class Monitor:
         self._begun = self._written = time.monotonic()
         self._pause, self._closed = PAUSE_SECONDS, False
         self._last = self._measured(model if self._function is None else params)
+        require(bool(self._last.units), "model", self._run.model, "a network with units between input and output")
         self._folder = None if out is None else Path(out).expanduser().absolute() / "cells"
         if self._folder is not None:
             records.writable(self._folder)

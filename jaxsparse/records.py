@@ -53,10 +53,10 @@ COLUMNS = (
     *("learning_rate", "train_loss", "test_loss", "test_error", "test_error_silenced"),
     *("sparsity_scale", "sparsity_activation", "sparsity_norm", "params", "params_alive", "seconds", "status"),
     *("test_error_top5", "test_error_top5_silenced", "thresholding", "sparsity", "sparsity_weights"),
-    *("data_fingerprint", "rules"),
+    *("data_fingerprint", "rules", "device"),
 )
 """Of `results`: losses in nats, errors and sparsities in percent (`sparsity`: the target, a share), seconds of wall
-time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `optimizers.RULES`."""
+time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `optimizers.RULES`; `device`: like `1 x cpu (cpu)`."""
 
 _log = logging.getLogger("jaxsparse")
 
@@ -116,6 +116,7 @@ def write(record: Record, folder: Path) -> Path:
         "convention": record.run.convention,
         "status": record.status,
         "seconds": record.seconds,
+        "device": versions()["device"],
         **{name: value for name, value in record.settings.items() if not isinstance(value, Mapping)},
     }
     columns = {**{name: [value] * length for name, value in constant.items()}, **record.history}

@@ -165,9 +165,7 @@ def test_missing_cells_are_made_up_for_with_the_same_bits(trained: Path, tmp_pat
 def test_another_configuration_is_refused_with_the_difference(trained: Path) -> None:
     before = (trained / "grid.json").read_bytes()
     changed = declaration(seeds=(0, 1), run=dataclasses.replace(SMALL, batch=100))
-    with pytest.raises(
-        InvalidInput, match=r"differs: run.batch was 200, is now 100; seeds was \[0, 1, 2\], is now \[0, 1\]"
-    ) as raised:
+    with pytest.raises(InvalidInput, match=r"differs: run.batch was 200, is now 100") as raised:
         list(grid.run(changed, trained))
     assert "\n" not in str(raised.value)
     assert (trained / "grid.json").read_bytes() == before

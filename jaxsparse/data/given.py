@@ -241,7 +241,7 @@ def located(place: str) -> str:
 
 def is_place(name: str) -> bool:
     """Whether a name says where a set lies, and not what it is called."""
-    return name.startswith(TFDS) or name.endswith(".npz") or "/" in name or Path(name).is_dir()
+    return name.startswith(TFDS) or name.endswith(".npz") or Path(name).is_dir()
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ machines, and `where` is the choice between them.
 
 from jaxsparse.grid.compiled import keep_compiled
 from jaxsparse.grid.declaration import MOST_CELLS, Cell, Declaration
-from jaxsparse.grid.devices import cores, use_every_core, writes
+from jaxsparse.grid.devices import cores, unused, use_every_core, writes
 from jaxsparse.grid.engine import Engine, Placement
 from jaxsparse.grid.logged import logged
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
@@ -34,6 +34,7 @@ __all__ = [
     "train",
     "train_all",
     "train_here",
+    "unused",
     "use_every_core",
     "writes",
 ]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 
 import jax
 
 from jaxsparse.config import InvalidInput
+
+ACCELERATORS = (
+    ("/dev/nvidia[0-9]*", "an NVIDIA GPU", "cuda"),
+    ("/dev/accel[0-9]*", "a TPU", "tpu"),
+)
+"""Files that drivers make, what they stand for, and the extra that it needs."""
 
 
 def cores() -> int:
@@ -44,6 +51,17 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             f"distributed must be used on Slurm or TPUs or with --coordinator, --processes and --process: {reason}"
         )
         raise InvalidInput(message) from None
+
+
+def unused() -> str | None:
+    """What to do about an accelerator that is in this machine while JAX computes on its processor; None where all is
+    well, or was asked for (`JAX_PLATFORMS=cpu`)."""
+    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
+        return None
+    for pattern, name, extra in ACCELERATORS:
+        if glob.glob(pattern):
+            return f"there is {name} in this machine, but JAX sees none: pip install 'jaxsparse[{extra}]'"
+    return None
 
 
 def writes() -> bool:

@@ -31,7 +31,9 @@ def _clock(seconds: float | None) -> str:
 
 def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder: Path) -> None:
     """Runs a grid to its end, showing how it goes, and the final table."""
-    console = table.console()
+    console, unused = table.console(), grid.unused()
+    if unused:
+        console.print(f"warning: {unused}", style="yellow", markup=False, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
     )

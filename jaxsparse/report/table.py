@@ -198,6 +198,8 @@ class Summary:
 
     layout: Layout
     entries: tuple[tuple[Entry, ...], ...]
+    devices: tuple[str, ...] = ()
+    """that its cells were trained on"""
 
     @property
     def flat(self) -> tuple[Entry, ...]:
@@ -276,7 +278,8 @@ def summary_of(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Summary:
         tuple(_entry(name, column, layout.seeds, cells.get((name, column), [])) for column in layout.columns)
         for name in layout.optimizers
     )
-    return Summary(layout, entries)
+    devices = dict.fromkeys(row["device"] for row in rows if row.get("device"))
+    return Summary(layout, entries, tuple(devices))
 
 
 def empty(declaration: Declaration) -> Summary:
@@ -346,6 +349,7 @@ def console() -> Console:
 def terminal(summary: Summary) -> Table:
     """The table for a terminal 100 columns wide; entries without a finished cell show a dim placeholder."""
     caption = f"dead: {MEANING[summary.criterion]}; error: test set; mean ± sample deviation over seeds"
+    caption += f"; trained on {', '.join(summary.devices)}" if summary.devices else ""
     table = Table(box=box.HORIZONTALS, caption=caption)
     table.add_column("optimizer", no_wrap=True)
     table.add_column("%", style="dim", no_wrap=True)
