@@ -24,6 +24,7 @@ from jaxsparse import (
 )
 from jaxsparse.comparison import Grid
 from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
+from jaxsparse.criteria import Criterion
 from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BatchNormL1",
     "CoupledL2",
+    "Criterion",
     "DecoupledDecay",
     "Grid",
     "GroupLasso",

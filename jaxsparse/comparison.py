@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsparse import grid, records, regularizers, report, stopping
 from jaxsparse.config import InvalidInput, require
+from jaxsparse.criteria import Criterion
 from jaxsparse.data import Data
 from jaxsparse.models import Model
 from jaxsparse.report import live, table
@@ -42,6 +43,7 @@ class Grid:
       loss: of outputs and targets, a value for each (`optax.squared_error`); by default cross-entropy of labels, the
         squared error of real targets.
       learning_rate: at the start, of every optimizer; each one's own where not given.
+      criteria: of dead units, beside those by scale, activation and norm.
       constants: hyperparameters that replace the defaults of every optimizer that has them.
       settings: whatever else `jaxsparse grid` has a flag for, under its name: `epochs`, `batch`, `regularize`,
         `measure_every`, `milestones`, `precision`, `convention`, `threshold_scale` ..
@@ -65,14 +67,16 @@ class Grid:
         loss: Callable[[Any, Any], Any] | None = None,
         learning_rate: float | None = None,
         constants: Mapping[str, float] = MappingProxyType({}),
+        criteria: Sequence[Criterion] = (),
         **settings: Any,
     ):
         known = {each.name for each in fields(Settings)} - {"data", "model", "loss", "learning_rate"}
         for name, value in settings.items():
             require(name in known, name, value, f"left out; other settings are {' '.join(sorted(known))}")
         given = Settings(data=data, model=model, **settings)  # pyright: ignore[reportArgumentType]
+        run = given.run()
         self.declaration = grid.Declaration(
-            replace(given.run(), loss=loss),
+            replace(run, loss=loss, thresholds=replace(run.thresholds, own=tuple(criteria))),
             optimizers=tuple(optimizers),
             regularizers=tuple(_FORM(each) for each in regularizers),
             strengths=tuple(strengths),

@@ -56,6 +56,8 @@ def plain(settings: Any) -> Any:
         return [plain(value) for value in settings]
     if isinstance(settings, Path):
         return str(settings)
+    if hasattr(settings, "described"):
+        return plain(settings.described)
     if hasattr(settings, "shape"):  # a number that JAX or NumPy holds
         return settings.tolist()
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type) and not hasattr(settings, "name"):
@@ -83,9 +85,11 @@ class Thresholds:
     """by activation: largest |activation| over the whole training set at most this"""
     norm: float = 1e-3
     """by norm: L2 norm of the incoming weights below this"""
+    own: tuple[Any, ...] = ()
+    """`criteria.Criterion` of a person's own, beside these"""
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in (("scale", self.scale), ("activation", self.activation), ("norm", self.norm)):
             require(math.isfinite(value) and value >= 0, f"threshold of {name}", value, "a finite number >= 0")
 
 

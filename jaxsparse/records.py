@@ -311,7 +311,8 @@ def run_of(described: Mapping[str, Any]) -> Run:
     require(not unknown, "run", " ".join(sorted(unknown)), "without settings that this version does not know")
     found: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
-        return Run(**{**found, "thresholds": Thresholds(**found.get("thresholds", {}))})
+        thresholds = {**found.get("thresholds", {}), "own": ()}  # a person's own criteria are code, which is not read
+        return Run(**{**found, "thresholds": Thresholds(**thresholds)})
     except TypeError as error:  # a number where a name should be, and the like
         raise InvalidInput(f"run must have settings of the right types, {error}") from None
 
@@ -453,12 +454,18 @@ def history(folder: Path, columns: Iterable[str]) -> pa.Table:
     return _query("select * from gathered order by cell, epochs", gathered)
 
 
+def _own_criteria(folder: Path) -> list[str]:
+    """Columns of the criteria of a person's own, of all runs below a folder."""
+    thresholds = [described["run"].get("thresholds", {}) for described in runs(folder)[0].values()]
+    return list(dict.fromkeys(f"sparsity_{one['name']}" for own in thresholds for one in own.get("own", ())))
+
+
 def results(folder: Path) -> pa.Table:
-    """The last measured epoch of every whole run below a folder, with the columns `COLUMNS` and `cell`; null in those
-    that an older version did not write.
+    """The last measured epoch of every whole run below a folder, with the columns `COLUMNS` and `cell`, and those of a
+    person's own criteria; null in those that an older version did not write.
 
     Raises:
       InvalidInput: where there is no run.
     """
-    gathered = _gathered(folder, ("cell", *COLUMNS), last=True)
+    gathered = _gathered(folder, ("cell", *COLUMNS, *_own_criteria(folder)), last=True)
     return _query("select * from gathered order by dataset, model, optimizer, regularizer, strength, seed", gathered)

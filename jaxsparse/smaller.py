@@ -21,7 +21,7 @@ from flax import nnx
 from rich import box
 from rich.table import Table
 
-from jaxsparse import data, export, models, records, sparsity
+from jaxsparse import criteria, data, export, models, records, sparsity
 from jaxsparse.config import Thresholds, require, require_choice
 from jaxsparse.export.own import Own
 from jaxsparse.losses import evaluate
@@ -54,14 +54,14 @@ def _dead(flags: Shrink, model: nnx.Module, dataset: data.Dataset | data.Stream,
     """The units that the flags ask for; none: what `shrink` takes by default."""
     if flags.by == "scale":
         return None
-    given = {} if flags.threshold is None else {flags.by: flags.threshold}
+    given: dict[str, Any] = {} if flags.threshold is None else {flags.by: flags.threshold}
     seen = sparsity.observe(model, dataset, models.features_of(run.model))
     return sparsity.judge(seen, Thresholds(**given)).dead[flags.by]
 
 
 def command(flags: Shrink) -> int:
     """The command's action; its exit status."""
-    require_choice("by", flags.by, sparsity.CRITERIA)
+    require_choice("by", flags.by, criteria.names_of(Thresholds()))
     require_choice("borders", flags.borders, tuple(Borders))
     described, model, run = flags.own.open(flags.run)
     out = flags.out or export.beside(flags.run, "-shrunk")

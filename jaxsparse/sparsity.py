@@ -27,14 +27,13 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
+from jaxsparse import criteria
 from jaxsparse.config import Thresholds, require
 from jaxsparse.data import Dataset, Seen, Split, Stream, examples, preprocess, seen_in
 from jaxsparse.losses import Loss, evaluate
 from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of, wiring
 from jaxsparse.tracing.units import SCALE, SHIFT, WEIGHT
 from jaxsparse.trees import Tree, flatten
-
-CRITERIA = ("scale", "activation", "norm")
 
 
 @jax.tree_util.register_dataclass
@@ -60,14 +59,8 @@ class Units:
 
     def dead(self, thresholds: Thresholds) -> dict[str, jax.Array]:
         """Booleans `[units]` by criterion, for the criteria that the layer has."""
-        found: dict[str, jax.Array] = {}
-        if self.gamma is not None:
-            found["scale"] = abs(self.gamma) < thresholds.scale
-        if self.activation is not None:
-            found["activation"] = self.activation <= thresholds.activation
-        if self.norm is not None:
-            found["norm"] = self.norm < thresholds.norm
-        return found
+        judged = {by.name: by.dead(self, at) for by, at in criteria.thresholds_of(thresholds).items()}
+        return {name: dead for name, dead in judged.items() if dead is not None}
 
 
 Named = TypeVar("Named")
@@ -254,7 +247,8 @@ def observation(
     def measure(model: nnx.Module, data: Dataset | Stream) -> Observation:
         seen = observe(model, data, only)
         dead = {name: layer.dead(thresholds) for name, layer in seen.items()}
-        chosen = {name: found["scale"] if "scale" in found else found["norm"] for name, found in dead.items()}
+        decided = {name: criteria.primary(found) for name, found in dead.items()}
+        chosen = {name: found for name, found in decided.items() if found is not None}
         silent = silence(model, chosen, wiring_for(model, data).layers)
         _, error, error_top5 = evaluate(silent, data, data.test, loss)
         return Observation(seen, error, error_top5)
@@ -270,15 +264,17 @@ class Sparsity:
     dead: Mapping[str, dict[str, np.ndarray]]
 
     def percent(self, criterion: str) -> float:
-        """Percent of all units that are dead by a criterion (`"scale"`, `"activation"`, `"norm"`); nan where no layer
-        has what it looks at."""
+        """Percent of all units that are dead by a criterion (`"scale"`, `"activation"`, `"norm"` or one's own); nan
+        where no layer has what it looks at."""
         found = self.dead[criterion]
         return 100.0 * float(np.mean(np.concatenate(list(found.values())))) if found else float("nan")
 
     @property
     def primary(self) -> dict[str, np.ndarray]:
         """Booleans `[units]` by layer: dead by scale, in layers without a scale by norm."""
-        return {**self.dead["norm"], **self.dead["scale"]}
+        by_layer = {name: {by: masks[name] for by, masks in self.dead.items() if name in masks} for name in self.units}
+        decided = {name: criteria.primary(found) for name, found in by_layer.items()}
+        return {name: found for name, found in decided.items() if found is not None}
 
     def alive(self, criterion: str) -> dict[str, np.ndarray]:
         """Booleans `[units]` by layer: the units that are not dead by a criterion."""
@@ -292,15 +288,15 @@ class Sparsity:
             return None if mask is None else int(mask.sum())
 
         return {
-            name: {"units": len(layer), **{criterion: by(criterion, name) for criterion in CRITERIA}}
+            name: {"units": len(layer), **{criterion: by(criterion, name) for criterion in self.dead}}
             for name, layer in self.units.items()
         }
 
     def _rows(self) -> list[list[str]]:
-        rows = [["layer", "units", *CRITERIA]]
+        rows = [["layer", "units", *self.dead]]
         for name, counts in self.counts().items():
             rows.append([name, *("-" if count is None else str(count) for count in counts.values())])
-        return [*rows, ["dead", "", *(f"{self.percent(criterion):.1f} %" for criterion in CRITERIA)]]
+        return [*rows, ["dead", "", *(f"{self.percent(criterion):.1f} %" for criterion in self.dead)]]
 
     def __str__(self) -> str:
         width = max(map(len, self.units), default=5)
@@ -320,7 +316,7 @@ class Sparsity:
 def numbers(found: Sparsity) -> dict[str, float]:
     """Percent of dead units by criterion, of all and of each layer: `dead/scale`, `dead/scale/hidden/0`."""
     told: dict[str, float] = {}
-    for criterion in CRITERIA:
+    for criterion in found.dead:
         if found.dead[criterion]:
             told[f"dead/{criterion}"] = found.percent(criterion)
             for layer, mask in found.dead[criterion].items():
@@ -331,7 +327,7 @@ def numbers(found: Sparsity) -> dict[str, float]:
 def changes(before: Sparsity, now: Sparsity) -> dict[str, float]:
     """How many units died since the last measurement, and how many came back: `deaths/scale`, `births/scale`."""
     told: dict[str, float] = {}
-    for criterion in CRITERIA:
+    for criterion in now.dead:
         pairs = [(before.dead[criterion][name], mask) for name, mask in now.dead[criterion].items()]
         if pairs:
             told[f"deaths/{criterion}"] = float(sum((~old & new).sum() for old, new in pairs))
@@ -350,7 +346,7 @@ def columns(judged: Sequence[Sparsity]) -> dict[str, list[Any]]:
 
     names = ("gamma", "beta", "activation", "norm", "rate")
     return {
-        **{f"sparsity_{by}": [found.percent(by) for found in judged] for by in CRITERIA},
+        **{f"sparsity_{by}": [found.percent(by) for found in judged] for by in judged[0].dead},
         "layers": [list(found.units) for found in judged],
         "layer_units": [[len(layer) for layer in found.units.values()] for found in judged],
         **{name: [magnitudes(found, name) for found in judged] for name in names},
@@ -365,7 +361,7 @@ def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
         criterion: ByLayer(
             {name: np.asarray(masks[criterion]) for name, masks in found.items() if criterion in masks}, aliases
         )
-        for criterion in CRITERIA
+        for criterion in criteria.names_of(thresholds)
     }
     return Sparsity(ByLayer(seen, aliases), dead)
 

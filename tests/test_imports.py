@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting", "importing"},
+    {"config", "criteria", "trees", "theory", "tracing", "owners", "files", "stopping", "starting", "importing"},
     {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},

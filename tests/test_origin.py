@@ -52,7 +52,7 @@ def test_every_field_of_a_declaration_is_compared(trained: Path, tmp_path: Path)
     content = files.declared(trained / "grid.json", "out")
     paths = list(files.flat(content))
     every = {f"run.{field.name}" for field in dataclasses.fields(Run)} - {"run.thresholds"}
-    every |= {f"run.thresholds.{name}" for name in ("scale", "activation", "norm")}
+    every |= {f"run.thresholds.{name}" for name in ("scale", "activation", "norm", "own")}
     every |= {field.name for field in dataclasses.fields(grid.Declaration)} - {"run"} | {"data_fingerprint", "rules"}
     assert every == set(paths)
     for path in set(paths) - set(declaration.GROWING):

@@ -71,6 +71,36 @@ def seeds(folder: Path) -> Figure:
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch": 50, "measure_every": 2, "seeds": 1, "strengths": [0.05]}
 
 
+def test_a_criterion_of_ones_own(tmp_path: Path) -> None:
+    """Units that are active at less than half of the positions, counted by hand; one that no layer has is nowhere."""
+    seldom = js.Criterion("seldom", lambda units: units.rate, threshold=0.5)
+    absent = js.Criterion("absent", lambda units: None, threshold=1.0)
+    settings = {**SETTINGS, "epochs": 2}
+    results = js.Grid(MINE, Net, ["adam"], ["none"], criteria=[seldom, absent], **settings).run(
+        tmp_path / "g", quiet=True
+    )
+    (row,) = results.frame().to_dict("records")
+    cell = results.folder / "cells" / "adam-none-seed0"
+    model = js.load(cell, like=Net(rngs=nnx.Rngs(0)))
+    model.eval()
+    active = np.asarray(nnx.relu(model.norm(model.first(X[:200]))) > 0).mean(0)
+    assert row["sparsity_seldom"] == pytest.approx(100 * np.mean(active < 0.5))
+    assert 0 < row["sparsity_seldom"] < 100
+    assert np.isnan(row["sparsity_absent"])
+    assert records.describe(cell)["run"]["thresholds"]["own"] == [
+        {"name": "seldom", "threshold": 0.5},
+        {"name": "absent", "threshold": 1.0},
+    ]
+    entry = results.table().flat[0]
+    assert list(entry.sparsity) == ["scale", "activation", "norm", "seldom"]
+    assert "by seldom" in results.report().read_text(encoding="utf-8")
+    again = js.Grid(MINE, Net, ["adam"], ["none"], criteria=[absent], **settings)
+    with pytest.raises(InvalidInput, match=r"run.thresholds.own was"):
+        again.run(tmp_path / "g", quiet=True)
+    with pytest.raises(InvalidInput, match="criteria must be of different names"):
+        js.measure(model, X, thresholds=js.Thresholds(own=(js.Criterion("norm", lambda units: None, 1.0),)))
+
+
 def test_a_grid_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = js.Grid(MINE, Net, ["adam"], ["none", L1, js.BatchNormL1], **SETTINGS)
     results = mine.run(tmp_path / "g")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxsparse as js
-from jaxsparse import data, models, sparsity
+from jaxsparse import criteria, data, models, sparsity
 from jaxsparse.config import InvalidInput, Run, Thresholds
 from jaxsparse.train import network
 
@@ -77,10 +77,10 @@ def test_against_a_loop(name: str) -> None:
             assert float(found.units[path].activation[unit]) == pytest.approx(largest, rel=1e-5)
             assert float(found.units[path].norm[unit]) == pytest.approx(norm, rel=1e-5)
     first = f"{only}/0"
-    assert [list(np.flatnonzero(found.dead[by][first])) for by in sparsity.CRITERIA] == [[0], [1], [2]]
+    assert [list(np.flatnonzero(found.dead[by][first])) for by in criteria.names_of(Thresholds())] == [[0], [1], [2]]
     assert found.percent("scale") == pytest.approx(100 / 11)
     public = js.measure(model, np.split(np.asarray(images[:1400]), 7), only=only)
-    for criterion in sparsity.CRITERIA:
+    for criterion in criteria.names_of(Thresholds()):
         for path, mask in found.dead[criterion].items():
             np.testing.assert_array_equal(public.dead[criterion][path], mask)
 
@@ -177,7 +177,7 @@ def test_higher_thresholds_find_at_least_as_many(seed: int, low: float, high: fl
     values = np.random.default_rng(seed).normal(size=(3, 20)).astype(np.float32)
     units = {"layer": sparsity.Units(*map(jnp.asarray, (values[0], values[1], abs(values[1]), abs(values[2]))))}
     few, many = (sparsity.judge(units, Thresholds(at, at, at)) for at in (low, high))
-    for criterion in sparsity.CRITERIA:
+    for criterion in criteria.names_of(Thresholds()):
         assert not (few.dead[criterion]["layer"] & ~many.dead[criterion]["layer"]).any()
 
 

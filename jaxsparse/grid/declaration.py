@@ -267,7 +267,7 @@ class Declaration:
         return sorted(found, key=lambda cell: forms.index(cell.run))
 
     @property
-    def described(self) -> dict[str, Any]:
+    def declared(self) -> dict[str, Any]:
         """As JSON can hold it, with the names that records have of what varies."""
         names = {field: [name_of(each) for each in getattr(self, field)] for field in ("optimizers", "regularizers")}
         return {**plain(self), **names}
@@ -287,6 +287,6 @@ class Declaration:
         started = self.start.described if self.start is not None else {}
         usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
         before = {**usual, "run": plain(Run()), **origin, "rules": 1}
-        told = {**self.described, **started, **origin}
+        told = {**self.declared, **started, **origin}
         growing = GROWING if grows else ()
         records.declare(folder / "grid.json", "grid", told, before, _in_todays_names, growing)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxsparse import data, models, records, shrinking, sparsity, thresholding, trees
+from jaxsparse import criteria, data, models, records, shrinking, sparsity, thresholding, trees
 from jaxsparse.config import Run
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, network, steps_per_epoch
@@ -54,7 +54,7 @@ def failure(cell: Cell, seconds: float, message: str) -> records.Record:
     counts = ("epochs", "steps", "params", "params_alive")
     errors = ("train_loss", "test_loss", "test_error", "test_error_silenced")
     errors += ("test_error_top5", "test_error_top5_silenced")
-    measured = (*errors, *(f"sparsity_{criterion}" for criterion in sparsity.CRITERIA))
+    measured = (*errors, *(f"sparsity_{name}" for name in criteria.names_of(cell.run.thresholds)))
     history = {**{name: [0] for name in counts}, **{name: [math.nan] for name in measured}}
     return records.Record(cell.name, cell.run, _settings(cell), "failed", message, seconds, history, {})
 

@@ -22,6 +22,7 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 
+from jaxsparse import criteria
 from jaxsparse.config import Thresholds, require
 from jaxsparse.pruning.comparing import Comparison, Scores, Sparsity, by_filter, by_layer, globally
 from jaxsparse.pruning.layers import layers_of, scaled_layers_of, units
@@ -183,7 +184,8 @@ def implicit(
     dead: dict[str, jax.Array] = {}
     for name, layer in magnitudes(found, params, {}).items():
         masks = layer.dead(thresholds or Thresholds())
-        dead[name] = masks.get("scale", masks.get("norm", jnp.zeros(len(layer), bool)))
+        decided = criteria.primary(masks)
+        dead[name] = jnp.zeros(len(layer), bool) if decided is None else decided
     return units(params, dead, wiring)
 
 

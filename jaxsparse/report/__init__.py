@@ -28,11 +28,11 @@ def print_results(folder: Path, csv: bool = False) -> None:
       InvalidInput: where there is no run.
     """
     if csv:
-        writer = DictWriter(sys.stdout, records.COLUMNS, extrasaction="ignore", lineterminator="\n")
+        found = records.results(folder)
+        columns = [name for name in found.column_names if name != "cell"]
+        writer = DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {name: _plain(value) for name, value in row.items()} for row in records.results(folder).to_pylist()
-        )
+        writer.writerows({name: _plain(value) for name, value in row.items()} for row in found.to_pylist())
         return
     console = table.console()
     grids = sorted(path.parent for path in folder.rglob("grid.json")) or [folder]

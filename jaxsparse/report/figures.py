@@ -34,6 +34,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from matplotlib.typing import LineStyleType
 
+from jaxsparse.criteria import CRITERIA, Criterion
 from jaxsparse.report.histories import Course, Evolution, Key, Layers
 from jaxsparse.report.table import (
     REGULARIZERS,
@@ -46,7 +47,6 @@ from jaxsparse.report.table import (
     optimizer_label,
     percent,
 )
-from jaxsparse.sparsity import CRITERIA
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 INK, PAPER = "#1c2126", "#fdfdfd"
@@ -486,9 +486,9 @@ def criteria(summary: Summary) -> Figure | None:
     chosen.sort(key=lambda entry: max(found.mean for found in entry.sparsity.values()))
     figure = Figure(figsize=(8, 1.3 + 0.26 * len(chosen)))
     axes = figure.subplots()
-    looks = {"scale": ("s", "#D55E00", 9), "activation": ("o", "#0072B2", 6), "norm": ("|", INK, 14)}
-    for criterion in CRITERIA:
-        marker, color, size = looks[criterion]
+    looks = {known.name: known.look for known in CRITERIA}
+    for criterion in dict.fromkeys(name for entry in chosen for name in entry.sparsity):
+        marker, color, size = looks.get(criterion, Criterion.look)
         rows = [(index, entry.sparsity[criterion]) for index, entry in enumerate(chosen) if criterion in entry.sparsity]
         axes.errorbar(
             [found.mean for _, found in rows],

@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from jaxsparse import criteria
 from jaxsparse.config import InvalidInput, Thresholds
 from jaxsparse.report import figures, histories
 from jaxsparse.report.table import Summary, number
@@ -56,7 +57,7 @@ class Shown:
     @property
     def threshold(self) -> float:
         """Of the criterion that the grid goes by."""
-        return {"scale": self.thresholds.scale, "norm": self.thresholds.norm}[self.summary.criterion]
+        return float(getattr(self.thresholds, self.summary.criterion))
 
     @property
     def seeds(self) -> str:
@@ -130,12 +131,14 @@ def _scales(grid: Shown) -> Drawn:
 
 def _criteria(grid: Shown) -> Drawn:
     ended = any(entry.done for entry in grid.summary.flat)
+    names = {name for entry in grid.summary.flat for name in entry.sparsity} - set(criteria.names_of(Thresholds()))
+    own = "".join(f", by {name}" for name in sorted(names))
     return Drawn(
         "Do the criteria agree?",
         figures.criteria(grid.summary),
         f"Percent of units that are dead by scale (|γ| < {number(grid.thresholds.scale)}), by activation (largest "
         f"activation over the training set ≤ {number(grid.thresholds.activation)}) and by the norm of their incoming "
-        f"weights (< {number(grid.thresholds.norm)}) at the end of training, wherever one finds any. Means over "
+        f"weights (< {number(grid.thresholds.norm)}){own} at the end of training, wherever one finds any. Means over "
         f"{grid.seeds}, bars {SPREAD}. A unit that is dead by scale but not by activation still puts out nearly a "
         "constant, the positive part of its shift β.",
         "Left out: by no criterion is any unit dead." if ended else Drawn.absent,

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from jaxsparse import records
+from jaxsparse.criteria import CRITERIA
 from jaxsparse.report.table import Column, Estimate, Summary, column_of
 
 Key = tuple[str, Column]
 """An entry of the table: optimizer and column."""
 
-MAGNITUDES: Mapping[str, str] = {"scale": "gamma", "norm": "norm"}
+MAGNITUDES: Mapping[str, str] = {criterion.name: criterion.column for criterion in CRITERIA}
 """The column of a history that a criterion looks at."""
 
 

@@ -12,6 +12,7 @@ import jinja2
 
 from jaxsparse import data, models, records
 from jaxsparse.config import Run, require
+from jaxsparse.criteria import thresholds_of
 from jaxsparse.data import Description
 from jaxsparse.report import reading, table
 from jaxsparse.report.gallery import Picture
@@ -104,9 +105,10 @@ class Grid:
         """What all cells share and what they vary, as names and values."""
         ours = models.is_known(self.run.model)
         widths = models.widths_of(self.run.model, self.run.width, self.run.widths) if ours else ()
+        thresholds = thresholds_of(self.run.thresholds)
         told = {
             "widths": " ".join(map(str, widths)) or "the network's own",
-            "thresholds": ", ".join(f"{by} {table.number(value)}" for by, value in asdict(self.run.thresholds).items()),
+            "thresholds": ", ".join(f"{by.name} {table.number(value)}" for by, value in thresholds.items()),
         }
         skipped = ("data", "optimizer", "regularizer", "width", "run", "learning_rate", "constants")
         skipped += ("data_fingerprint", "rules")

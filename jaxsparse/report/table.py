@@ -27,9 +27,9 @@ from rich.text import Text
 
 from jaxsparse import records
 from jaxsparse.config import require
+from jaxsparse.criteria import DECIDING, primary
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
-from jaxsparse.sparsity import CRITERIA
 
 OPTIMIZERS: Mapping[str, str] = {
     "sgd": "SGD",
@@ -52,12 +52,6 @@ REGULARIZERS: Mapping[str, str] = {
     "proximal-group-lasso": "proximal group lasso",
 }
 """How a form of regularizer is written in a text."""
-
-MEANING: Mapping[str, str] = {
-    "scale": "|gamma| below the threshold",
-    "norm": "norm of the incoming weights below the threshold",
-}
-"""Of dead, by the criterion that the table goes by."""
 
 WIDTH = 120
 """Columns of the output where there is no terminal that says how many it has."""
@@ -148,7 +142,7 @@ class Entry:
     @property
     def dead(self) -> Estimate | None:
         """Percent of units that are dead by scale; in networks without scales, by norm."""
-        return self.sparsity.get("scale", self.sparsity.get("norm"))
+        return primary(self.sparsity)
 
     @property
     def ended(self) -> int:
@@ -208,8 +202,9 @@ class Summary:
 
     @property
     def criterion(self) -> str:
-        """What a unit is dead by: its scale, or in networks without scales its norm."""
-        return "norm" if any(entry.sparsity and "scale" not in entry.sparsity for entry in self.flat) else "scale"
+        """What a unit is dead by: the first of the criteria that decide which all entries have."""
+        every = [entry.sparsity for entry in self.flat if entry.sparsity]
+        return next(by.name for by in DECIDING if by is DECIDING[-1] or all(by.name in found for found in every))
 
     @property
     def is_empty(self) -> bool:
@@ -253,10 +248,16 @@ def declaration_of(folder: Path) -> dict[str, Any] | None:
     return declared(path, "dir")
 
 
+SPARSITY, NO_CRITERION = "sparsity_", ("sparsity_weights", "sparsity_flops")
+"""What columns of criteria begin with, and those that begin so but are of weights."""
+
+
 def _entry(optimizer: str, column: Column, seeds: int, rows: Sequence[Mapping[str, Any]]) -> Entry:
     status = Counter(row["status"] for row in rows)
     done = [row for row in rows if row["status"] == "done"]
-    estimates = {criterion: Estimate.of(row[f"sparsity_{criterion}"] for row in done) for criterion in CRITERIA}
+    names = [name for name in (rows[0] if rows else ()) if name.startswith(SPARSITY) and name not in NO_CRITERION]
+    found = {name: Estimate.of(row[name] for row in done if row[name] is not None) for name in names}
+    estimates = {name.removeprefix(SPARSITY): estimate for name, estimate in found.items()}
     return Entry(
         optimizer,
         column,
@@ -284,7 +285,7 @@ def summary_of(rows: Sequence[Mapping[str, Any]], layout: Layout) -> Summary:
 
 def empty(declaration: Declaration) -> Summary:
     """The table of a grid before its first cell ended."""
-    return summary_of([], Layout.declared(declaration.described))
+    return summary_of([], Layout.declared(declaration.declared))
 
 
 def summarize(folder: Path) -> Summary:
@@ -348,7 +349,8 @@ def console() -> Console:
 
 def terminal(summary: Summary) -> Table:
     """The table for a terminal 100 columns wide; entries without a finished cell show a dim placeholder."""
-    caption = f"dead: {MEANING[summary.criterion]}; error: test set; mean ± sample deviation over seeds"
+    meaning = next(by.meaning for by in DECIDING if by.name == summary.criterion)
+    caption = f"dead: {meaning}; error: test set; mean ± sample deviation over seeds"
     caption += f"; trained on {', '.join(summary.devices)}" if summary.devices else ""
     table = Table(box=box.HORIZONTALS, caption=caption)
     table.add_column("optimizer", no_wrap=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse import sparsity
+from jaxsparse import criteria, sparsity
 from jaxsparse.config import Thresholds, require, require_choice
 from jaxsparse.tracing import Layer, names_of
 from jaxsparse.tracing.units import BIAS, SHIFT
@@ -35,7 +35,8 @@ def dead_by_scale(model: nnx.Module, tolerance: float, example: Any = None) -> d
     hidden = [layer for layer in layers_of(model, example) if not layer.output]
     seen = sparsity.magnitudes(hidden, nnx.state(model, nnx.Param), {})
     found = {name: layer.dead(Thresholds(scale=tolerance, norm=tolerance)) for name, layer in seen.items()}
-    return {name: masks.get("scale", masks.get("norm", jnp.zeros(0, bool))) for name, masks in found.items()}
+    decided = {name: criteria.primary(masks) for name, masks in found.items()}
+    return {name: jnp.zeros(0, bool) if dead is None else dead for name, dead in decided.items()}
 
 
 def by_layer(layers: Sequence[Layer], given: Mapping[str, Any], what: str, kind: str) -> dict[str, np.ndarray]:
