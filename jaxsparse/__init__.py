@@ -11,9 +11,9 @@ from jaxsparse import (
     data,
     dynamics,
     models,
-    optimizers,
     pruning,
     regularizers,
+    rules,
     schedules,
     shrinking,
     sparsity,
@@ -25,7 +25,6 @@ from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save
-from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import (
     BatchNormL1,
     CoupledL2,
@@ -34,6 +33,9 @@ from jaxsparse.regularizers import (
     ProximalGroupLasso,
     regularized,
 )
+from jaxsparse.rules import functions as _functions
+from jaxsparse.rules import optimizer
+from jaxsparse.rules.functions import *  # noqa: F403  # js.adam and the others, whose list is there
 from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
 from jaxsparse.sparsity import wiring_of as wiring
@@ -52,11 +54,6 @@ __all__ = [
     "Run",
     "Target",
     "Thresholds",
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamax",
-    "amsgrad",
     "data",
     "dynamics",
     "explain",
@@ -66,14 +63,12 @@ __all__ = [
     "measure",
     "models",
     "optimizer",
-    "optimizers",
     "pruning",
     "regularized",
     "regularizers",
-    "rmsprop",
+    "rules",
     "save",
     "schedules",
-    "sgd",
     "shrink",
     "shrinking",
     "simulate",
@@ -84,3 +79,4 @@ __all__ = [
     "trees",
     "wiring",
 ]
+__all__ += _functions.__all__

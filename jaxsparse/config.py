@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 
@@ -91,7 +92,7 @@ class Run:
     dropout: bool = False
     """in training, VGG only: `models.vgg.RATES`"""
     optimizer: str = "adam"
-    """update rule"""
+    """update rule: its name, or a `rules.Rule`, which is kept by its name"""
     regularizer: str = "none"
     """form of the regularizer"""
     regularize: str = "all"
@@ -135,6 +136,10 @@ class Run:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
+        rule: Any = self.optimizer
+        if not isinstance(rule, str):
+            require(hasattr(rule, "registered"), "optimizer", rule, "a name or a jaxsparse.rules.Rule")
+            object.__setattr__(self, "optimizer", rule.registered())
         positive = "a finite number > 0"
         require(math.isfinite(self.width) and self.width > 0, "width", self.width, positive)
         require(all(width >= 1 for width in self.widths), "widths", self.widths, "whole numbers >= 1")

@@ -55,7 +55,7 @@ COLUMNS = (
     *("data_fingerprint", "rules"),
 )
 """Of `results`: losses in nats, errors and sparsities in percent (`sparsity`: the target, a share), seconds of wall
-time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `optimizers.RULES`."""
+time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `rules.VERSION`."""
 
 _log = logging.getLogger("jaxsparse")
 

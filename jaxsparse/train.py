@@ -21,7 +21,7 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
-from jaxsparse import models, optimizers, regularizers, schedules
+from jaxsparse import models, regularizers, rules, schedules
 from jaxsparse.config import Hyper, Run, require, require_choice
 from jaxsparse.data import (
     PIXELS,
@@ -136,7 +136,7 @@ class Training:
             return optax.set_to_zero()
         run, schedule = self.run, self.schedule(hyper)
         rate = BOUND_RATES.get(run.optimizer, 1.0) if run.bound_rate is None else run.bound_rate
-        return optimizers.optimizer(
+        return rules.optimizer(
             run.optimizer,
             lambda count: rate * schedule(count),
             regularizer=None,
@@ -160,7 +160,7 @@ class Training:
         def rule(
             rate: float, regularizer: regularizers.Regularizer | None, mask: Mask | None = None
         ) -> optax.GradientTransformation:
-            return optimizers.optimizer(
+            return rules.optimizer(
                 run.optimizer,
                 schedule if rate == 1 else lambda count: rate * schedule(count),
                 regularizer=regularizer,

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "trees", "theory", "tracing", "owners", "files", "stopping", "starting"},
-    {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
+    {"config", "trees", "tracing", "owners", "files", "stopping", "starting"},
+    {"data", "layers", "models", "rules", "theory", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export"},

@@ -28,18 +28,8 @@ from jaxsparse import records
 from jaxsparse.config import require
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
+from jaxsparse.rules import KNOWN
 from jaxsparse.sparsity import CRITERIA
-
-OPTIMIZERS: Mapping[str, str] = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "amsgrad": "AMSGrad",
-    "adamax": "Adamax",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "adadelta": "Adadelta",
-}
-"""How an optimizer is written in a text."""
 
 REGULARIZERS: Mapping[str, str] = {
     "none": "none",
@@ -220,7 +210,8 @@ class Summary:
 
 def optimizer_label(name: str) -> str:
     """An optimizer as it is written in a text."""
-    return OPTIMIZERS.get(name, name)
+    rule = KNOWN.get(name)
+    return name if rule is None else rule.label
 
 
 def column_of(row: Mapping[str, Any]) -> Column:
