@@ -12,9 +12,9 @@ from jaxsparse import (
     dynamics,
     loggers,
     models,
-    optimizers,
     pruning,
     regularizers,
+    rules,
     schedules,
     shrinking,
     sparsity,
@@ -29,7 +29,6 @@ from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save
 from jaxsparse.monitor import Monitor
-from jaxsparse.optimizers import adadelta, adagrad, adam, adamax, amsgrad, optimizer, rmsprop, sgd
 from jaxsparse.regularizers import (
     BatchNormL1,
     CoupledL2,
@@ -38,6 +37,9 @@ from jaxsparse.regularizers import (
     ProximalGroupLasso,
     regularized,
 )
+from jaxsparse.rules import functions as _functions
+from jaxsparse.rules import optimizer
+from jaxsparse.rules.functions import *  # noqa: F403  # js.adam and the others, whose list is there
 from jaxsparse.shrinking import shrink
 from jaxsparse.sparsity import measure
 from jaxsparse.sparsity import wiring_of as wiring
@@ -59,11 +61,6 @@ __all__ = [
     "Run",
     "Target",
     "Thresholds",
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamax",
-    "amsgrad",
     "data",
     "dynamics",
     "explain",
@@ -74,14 +71,12 @@ __all__ = [
     "measure",
     "models",
     "optimizer",
-    "optimizers",
     "pruning",
     "regularized",
     "regularizers",
-    "rmsprop",
+    "rules",
     "save",
     "schedules",
-    "sgd",
     "shrink",
     "shrinking",
     "simulate",
@@ -92,3 +87,4 @@ __all__ = [
     "trees",
     "wiring",
 ]
+__all__ += _functions.__all__

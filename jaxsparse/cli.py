@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxsparse import data, decay, grid, loggers, models, records, report, smaller, sparsity, stopping
+from jaxsparse import data, decay, grid, loggers, models, records, report, rules, smaller, sparsity, stopping
 from jaxsparse.bench import command as bench_command
 from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, require
 from jaxsparse.data import command as data_command
@@ -32,26 +32,25 @@ from jaxsparse.settings import Settings
 Flat = tyro.conf.OmitArgPrefixes
 
 
+def _of(hyperparameter: str, said: str) -> Any:
+    """Help for a flag that some optimizers have."""
+    return tyro.conf.arg(help=f"{', '.join(rules.having(hyperparameter))}: {said}")
+
+
 @dataclass(frozen=True)
 class Constants:
     """The update rules' own hyperparameters; what is not given has the paper's value, else its convention's."""
 
-    b1: float | None = None
-    """adam, amsgrad, adamax: decay of the first moment"""
-    b2: float | None = None
-    """adam, amsgrad, adamax: decay of the second moment"""
-    eps: float | None = None
-    """all but sgd: keeps the division finite"""
-    decay: float | None = None
-    """rmsprop: decay of the mean square"""
-    rho: float | None = None
-    """adadelta: decay of the mean squares"""
-    momentum: float | None = None
-    """sgd"""
-    initial_accumulator_value: float | None = None
-    """adagrad: what the sum of squares starts at"""
-    nesterov: bool = False
-    """sgd: Nesterov's momentum"""
+    b1: Annotated[float | None, _of("b1", "decay of the first moment")] = None
+    b2: Annotated[float | None, _of("b2", "decay of the second moment")] = None
+    eps: Annotated[float | None, _of("eps", "keeps the division finite")] = None
+    decay: Annotated[float | None, _of("decay", "decay of the mean square")] = None
+    rho: Annotated[float | None, _of("rho", "decay of the mean squares")] = None
+    momentum: Annotated[float | None, _of("momentum", "share of the former step that is taken again")] = None
+    initial_accumulator_value: Annotated[
+        float | None, _of("initial_accumulator_value", "what the sum of squares starts at")
+    ] = None
+    nesterov: Annotated[bool, _of("nesterov", "Nesterov's momentum")] = False
 
     def given(self) -> dict[str, float]:
         """Those that were given, less `nesterov`."""
@@ -69,7 +68,8 @@ class Grid:
 
     settings: Flat[Settings] = field(default_factory=Settings)
     constants: Flat[Constants] = field(default_factory=Constants)
-    optimizers: tuple[str, ...] = ("sgd", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta")
+    optimizers: tuple[str, ...] = rules.names()
+    """names, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizers: tuple[str, ...] = ("none", "l2", "wd")
     """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
     proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
@@ -94,6 +94,7 @@ class Train:
     settings: Flat[Settings] = field(default_factory=Settings)
     constants: Flat[Constants] = field(default_factory=Constants)
     optimizer: str = "adam"
+    """a name, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizer: str = "l2"
     """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1, group-lasso,
     proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
@@ -219,7 +220,7 @@ def _train(flags: Train, command: str) -> int:
         targets=flags.settings.targets(),
         start=None if flags.start is None else grid.Start(flags.start),
     )
-    name = f"{_called(declaration.run)}-{flags.optimizer}-{flags.regularizer}"
+    name = f"{_called(declaration.run)}-{flags.optimizer.replace(':', '.')}-{flags.regularizer}"
     out = flags.out or Path("runs").absolute() / name
     trainer = flags.together.trainer(declaration.run)
     return _train_grid(declaration, out, command, trainer, flags.log, grows=False)

@@ -105,7 +105,7 @@ class Run:
 
     data: Any = "digits"
     """data set: a name (`jaxsparse data list`), a file or folder, or a `data.Source`"""
-    model: str | Callable[..., Any] = "mlp"
+    model: Any = "mlp"
     """network: a name, or what makes one, `model(rngs=..) -> nnx.Module`"""
     width: float = 1.0
     """multiplies the network's own widths (> 0)"""
@@ -134,8 +134,8 @@ class Run:
     dropout: bool = False
     """in training, VGG only: `models.vgg.RATES`"""
     optimizer: str = "adam"
-    """update rule"""
-    regularizer: str | Callable[[Any], Any] = "none"
+    """update rule: its name, or a `rules.Rule`, which is kept by its name"""
+    regularizer: Any = "none"
     """form of the regularizer: a name, or a class"""
     regularize: str = "all"
     """which parameters the regularizer acts on: `trees.choice`"""
@@ -178,6 +178,10 @@ class Run:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
+        rule: Any = self.optimizer
+        if not isinstance(rule, str):
+            require(hasattr(rule, "registered"), "optimizer", rule, "a name or a jaxsparse.rules.Rule")
+            object.__setattr__(self, "optimizer", rule.registered())
         positive = "a finite number > 0"
         require(math.isfinite(self.width) and self.width > 0, "width", self.width, positive)
         require(all(width >= 1 for width in self.widths), "widths", self.widths, "whole numbers >= 1")

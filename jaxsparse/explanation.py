@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxsparse import optimizers, theory
+from jaxsparse import rules, theory
 from jaxsparse.config import InvalidInput, require
 from jaxsparse.regularizers import CoupledL2, DecoupledDecay
 
@@ -29,8 +29,6 @@ class _Library(NamedTuple):
     path: str
     arguments: Mapping[str, str]
     """our name of a hyperparameter, by its own"""
-    rates: Mapping[str, float]
-    """default learning rates, by rule, where there are any"""
     decays: Mapping[str, float]
     """default decay, by the name in lower case; 0 elsewhere"""
     coupled: bool
@@ -40,25 +38,21 @@ class _Library(NamedTuple):
 _SHARED = {name: name for name in ("momentum", "nesterov", "rho", "initial_accumulator_value")}
 _KERAS = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps", "learning_rate": "learning_rate"}
 _OPTAX = {name: name for name in ("b1", "b2", "eps", "decay", "learning_rate")}
-_TORCH_RATES = {"adagrad": 1e-2, "adadelta": 1.0, "adamax": 2e-3, "rmsprop": 1e-2}
-_KERAS_RATES = {"sgd": 1e-2}
 LIBRARIES: Mapping[str, _Library] = MappingProxyType(
     {
         "torch": _Library(
             "torch.optim",
             {**_SHARED, "lr": "learning_rate", "alpha": "decay", "eps": "eps", "betas[0]": "b1", "betas[1]": "b2"},
-            dict.fromkeys(optimizers.NAMES, 1e-3) | _TORCH_RATES,
             {"adamw": 1e-2},
             True,
         ),
         "keras": _Library(
             "keras.optimizers",
             _SHARED | _KERAS,
-            dict.fromkeys(optimizers.NAMES, 1e-3) | _KERAS_RATES,
             {"adamw": 4e-3},
             False,
         ),
-        "optax": _Library("optax", _SHARED | _OPTAX, {}, {"adamw": 1e-4, "adamaxw": 1e-4}, False),
+        "optax": _Library("optax", _SHARED | _OPTAX, {"adamw": 1e-4, "adamaxw": 1e-4}, False),
     }
 )
 """What `explain` knows, by the convention that it stands for."""
@@ -135,9 +129,9 @@ def explain(line: str) -> Explanation:
     if given.pop("amsgrad", False):
         require(rule == "adam", "amsgrad", True, f"left out for {name}")
         rule = "amsgrad"
-    require(rule in optimizers.NAMES, "line", name, "one of " + " ".join((*optimizers.NAMES, *_DECOUPLED)))
+    require(rule in rules.NAMES, "line", name, "one of " + " ".join((*rules.NAMES, *_DECOUPLED)))
     found: dict[str, Any] = {}
-    takes = optimizers.defaults(rule, library)
+    takes = rules.defaults(rule, library)
     for argument, value in given.items():
         ours = known.arguments.get(argument)
         ours = "decay" if (library, rule, ours) == ("keras", "rmsprop", "rho") else ours
@@ -145,7 +139,7 @@ def explain(line: str) -> Explanation:
         require(ours == "learning_rate" or ours in takes, "argument", argument, f"for {name}: {' '.join(allowed)}")
         assert ours is not None
         found[ours] = value
-    rate = found.pop("learning_rate", known.rates.get(rule))
+    rate = found.pop("learning_rate", rules.RULES[rule].form(library).learning_rate)
     require(rate is not None, "learning_rate", None, f"given: {known.path}.{name} has no default")
     assert rate is not None
     regularizer = None

@@ -19,7 +19,7 @@ def imported(text: str, field: str) -> Any:
       InvalidInput: naming the field, where there is no such module, or nothing of that name in it.
     """
     module, _, path = text.partition(":")
-    told = f"{field} must be package.module:name of something that can be imported, got {text!r}"
+    told = f"{field} must be module:name of something that can be imported, got {text!r}"
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

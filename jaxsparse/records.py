@@ -56,7 +56,7 @@ COLUMNS = (
     *("data_fingerprint", "rules", "device"),
 )
 """Of `results`: losses in nats, errors and sparsities in percent (`sparsity`: the target, a share), seconds of wall
-time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `optimizers.RULES`; `device`: like `1 x cpu (cpu)`."""
+time; `data_fingerprint`: see `data.fingerprint`, `rules`: see `rules.VERSION`; `device`: like `1 x cpu (cpu)`."""
 
 _log = logging.getLogger("jaxsparse")
 

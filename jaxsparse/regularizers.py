@@ -46,6 +46,7 @@ class Range(NamedTuple):
     contains: Callable[[np.ndarray], np.ndarray]
 
 
+FINITE = Range("finite", np.isfinite)
 POSITIVE = Range("finite and > 0", lambda x: x > 0)
 NON_NEGATIVE = Range("finite and >= 0", lambda x: x >= 0)
 FRACTION = Range("in [0, 1)", lambda x: (x >= 0) & (x < 1))
@@ -363,17 +364,35 @@ def regularized(
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
-    known = regularizer is None or isinstance(regularizer, Penalty | Decoupled)
-    require(known, "regularizer", regularizer, "None or one of jaxsparse.regularizers")
+    require_regularizer(regularizer)
     if regularizer is None:
         return tx
-    if isinstance(regularizer, Penalty):
-        return optax.chain(regularizer.transformation(mask), tx)
-    assert isinstance(regularizer, Decoupled)
-    require(learning_rate is not None, "learning_rate", None, f"the one of tx, for {type(regularizer).__name__}")
-    assert learning_rate is not None
-    check_range("learning_rate", learning_rate, POSITIVE)
-    return optax.chain(tx, regularizer.transformation(learning_rate, mask))
+    if isinstance(regularizer, Decoupled):
+        require(learning_rate is not None, "learning_rate", None, f"the one of tx, for {type(regularizer).__name__}")
+        check_range("learning_rate", learning_rate, POSITIVE)
+    return around((tx,), regularizer, learning_rate, mask)
+
+
+def around(
+    chain: Sequence[optax.GradientTransformation],
+    regularizer: Regularizer | None,
+    learning_rate: LearningRate | None,
+    mask: Mask | None,
+) -> optax.GradientTransformation:
+    """A chain with a coupled regularizer before it, a decoupled one (which needs the learning rate) after it."""
+    if regularizer is None:
+        return optax.chain(*chain)
+    if isinstance(regularizer, Decoupled):
+        assert learning_rate is not None
+        return optax.chain(*chain, regularizer.transformation(learning_rate, mask))
+    assert isinstance(regularizer, Penalty)
+    return optax.chain(regularizer.transformation(mask), *chain)
+
+
+def require_regularizer(regularizer: object) -> None:
+    """Raises `InvalidInput` for what is neither None nor a regularizer."""
+    known = regularizer is None or isinstance(regularizer, Penalty | Decoupled)
+    require(known, "regularizer", regularizer, "None or one of jaxsparse.regularizers")
 
 
 def require_strengths(strengths: Sequence[float], names: Collection[Form]) -> None:

@@ -22,7 +22,7 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
-from jaxsparse import losses, models, optimizers, regularizers, schedules
+from jaxsparse import losses, models, regularizers, rules, schedules
 from jaxsparse.config import Hyper, InvalidInput, Run, name_of, require
 from jaxsparse.data import (
     Dataset,
@@ -154,8 +154,7 @@ class Training:
             return optax.set_to_zero()
         run, schedule = self.run, self.schedule(hyper)
         rate = BOUND_RATES.get(run.optimizer, 1.0) if run.bound_rate is None else run.bound_rate
-        return optimizers.optimizer(
-            run.optimizer,
+        return rules.known(run.optimizer)(
             lambda count: rate * schedule(count),
             regularizer=None,
             convention=run.convention,
@@ -178,8 +177,7 @@ class Training:
         def rule(
             rate: float, regularizer: regularizers.Regularizer | None, mask: Mask | None = None
         ) -> optax.GradientTransformation:
-            return optimizers.optimizer(
-                run.optimizer,
+            return rules.known(run.optimizer)(
                 schedule if rate == 1 else lambda count: rate * schedule(count),
                 regularizer=regularizer,
                 mask=mask,

@@ -18,7 +18,7 @@ import oracle
 import pytest
 
 import jaxsparse as js
-from jaxsparse import optimizers, regularizers, schedules
+from jaxsparse import regularizers, rules, schedules
 from jaxsparse.config import InvalidInput
 from jaxsparse.dynamics import outcome, protocols, simulate
 
@@ -44,7 +44,7 @@ ORACLE = [*(("float64", name) for name in ("none", "l2", "wd", "wd-lr", "bn-l1")
 
 
 @pytest.mark.parametrize(("dtype", "regularizer"), ORACLE)
-@pytest.mark.parametrize("name", optimizers.NAMES)
+@pytest.mark.parametrize("name", rules.NAMES)
 def test_follows_oracle(name: str, regularizer: str, dtype: str) -> None:
     """Every protocol at every strength: a column each."""
     rate, count = RATES.get(name, 1e-3), len(STRENGTHS)
@@ -53,7 +53,7 @@ def test_follows_oracle(name: str, regularizer: str, dtype: str) -> None:
         init = np.repeat([protocols.protocol(protocol).initial for protocol in protocols.NAMES], count)
         strengths = np.tile(STRENGTHS, len(protocols.NAMES))
         got = simulate(
-            lambda s: optimizers.optimizer(name, rate, regularizer=regularizers.regularizer(regularizer, s)),
+            lambda s: rules.optimizer(name, rate, regularizer=regularizers.regularizer(regularizer, s)),
             init.astype(dtype),
             gradients,
             settings=strengths,
@@ -72,7 +72,7 @@ def test_follows_oracle(name: str, regularizer: str, dtype: str) -> None:
 def test_follows_recording_of_torch(index: int, case: dict[str, Any]) -> None:
     penalty = regularizers.regularizer(case.get("regularizer", "none"), case.get("strength", 0.0))
     rate = schedules.step_decay(case["learning_rate"], (500,), 0.5)
-    tx = optimizers.optimizer(case["name"], rate, regularizer=penalty, **case.get("hyper", {}))
+    tx = rules.optimizer(case["name"], rate, regularizer=penalty, **case.get("hyper", {}))
     want = RECORDED[str(index)]
     with jax.enable_x64(True):
         got = simulate(tx, RECORDED["init"], RECORDED["gradients"], every=len(RECORDED["gradients"]) // len(want))

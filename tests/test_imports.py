@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "criteria", "trees", "theory", "tracing", "owners", "files", "stopping", "starting", "importing"},
-    {"data", "layers", "models", "optimizers", "regularizers", "schedules", "losses"}
+    {"config", "criteria", "trees", "tracing", "owners", "files", "stopping", "starting", "importing"},
+    {"data", "layers", "models", "rules", "theory", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export", "monitor"},

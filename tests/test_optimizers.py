@@ -17,8 +17,8 @@ import oracle
 import pytest
 
 from jaxsparse import regularizers, schedules
-from jaxsparse.optimizers import CONVENTIONS, NAMES, defaults, optimizer
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
+from jaxsparse.rules import CONVENTIONS, NAMES, defaults, optimizer
 
 STEPS = 1000
 STRENGTH = 0.01

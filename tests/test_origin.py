@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxsparse import data, files, grid, optimizers, records, report
+from jaxsparse import data, files, grid, records, report, rules
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput, Run, Target
 from jaxsparse.data import prepared
@@ -129,7 +129,7 @@ def test_what_earlier_versions_wrote_goes_on(trained: Path, tmp_path: Path, monk
     assert report.table.summarize(copy) == report.table.summarize(trained)
     with pytest.raises(InvalidInput, match=r"run\.activation was relu, is now tanh"):
         list(grid.run(replace(DECLARED, run=replace(DECLARED.run, activation="tanh")), copy))
-    monkeypatch.setattr(optimizers, "RULES", 2)  # those records are of version 1
+    monkeypatch.setattr(rules, "VERSION", 2)  # those records are of version 1
     with pytest.raises(InvalidInput, match="rules was 1, is now 2"):
         list(grid.run(DECLARED, copy))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsparse import optimizers, regularizers, schedules
+from jaxsparse import regularizers, schedules
 from jaxsparse.regularizers import (
     BatchNormL1,
     CoupledL2,
@@ -19,6 +19,7 @@ from jaxsparse.regularizers import (
     ProximalGroupLasso,
     regularizer,
 )
+from jaxsparse.rules.sgd import sgd
 from jaxsparse.trees import of_kind
 
 PARAMS = {
@@ -137,7 +138,7 @@ def test_proximal_step_is_its_closed_form_and_the_minimum(weighted: bool, factor
     kernel[..., 3] = 0
     with jax.enable_x64(True):
         params = {"conv": {"kernel": jnp.asarray(kernel), "bias": jnp.ones(6)}}
-        tx = optimizers.sgd(0.1, regularizer=ProximalGroupLasso(3.0 / factor, weighted))
+        tx = sgd(0.1, regularizer=ProximalGroupLasso(3.0 / factor, weighted))
         gradients = {"conv": {"kernel": jnp.asarray(slope), "bias": jnp.ones(6)}}
         updates, _ = tx.update(gradients, tx.init(params), params)
         got = np.asarray(params["conv"]["kernel"] + updates["conv"]["kernel"])
@@ -169,7 +170,7 @@ def test_proximal_bound_follows_the_learning_rate() -> None:
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_proximal_group_lasso_survives_zero_tiny_and_huge_groups(size: float) -> None:
     kernel = jnp.full((3, 3, 2, 3), size).at[..., 0].set(0)
-    tx = optimizers.sgd(1.0, regularizer=ProximalGroupLasso(size / np.sqrt(18)))
+    tx = sgd(1.0, regularizer=ProximalGroupLasso(size / np.sqrt(18)))
     updates, _ = tx.update({"kernel": jnp.zeros_like(kernel)}, tx.init({"kernel": kernel}), {"kernel": kernel})
     after = np.asarray(kernel + updates["kernel"]) / size
     np.testing.assert_allclose(after, proximal(np.asarray(kernel) / size, 1.0), rtol=1e-5)

@@ -21,6 +21,7 @@ from jaxsparse.config import InvalidInput, Run
 from jaxsparse.grid import Declaration
 from jaxsparse.report import figures, gallery, histories, reading, table
 from jaxsparse.report.table import Column, Estimate, number, percent
+from jaxsparse.rules import INK
 
 UNITS = 20
 POINTS = 3
@@ -301,7 +302,7 @@ def test_files_are_whole_and_drawings_well_formed(page: str, mixed: Path) -> Non
         assert (mixed / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ET.fromstring(drawing)
-        assert figures.INK not in drawing
+        assert INK not in drawing
         assert figures.PAPER not in drawing
 
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import jaxsparse as js
-from jaxsparse import optimizers, trees
+from jaxsparse import rules, trees
 from jaxsparse.config import InvalidInput
 from jaxsparse.shrinking import costs
 from jaxsparse.trees import flatten
@@ -72,7 +72,7 @@ def shrunk() -> tuple[Any, Any, Any]:
         return model, smaller, report
 
 
-@pytest.mark.parametrize("name", optimizers.NAMES)
+@pytest.mark.parametrize("name", rules.NAMES)
 def test_trajectory(name: str, shrunk: tuple[Any, Any, Any]) -> None:
     """After some steps, the smaller network with everything cut goes where the full one's living units go."""
     model, smaller, report = shrunk

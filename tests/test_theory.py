@@ -16,12 +16,12 @@ import numpy as np
 import oracle
 import pytest
 
-from jaxsparse import optimizers, theory
-from jaxsparse.optimizers import defaults, optimizer
+from jaxsparse import theory
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay
+from jaxsparse.rules import CONVENTIONS, RULES, defaults, optimizer
 
-ADAPTIVE = theory.OPTIMIZERS[1:]
-CASES = [(name, convention) for name in ADAPTIVE for convention in theory.CONVENTIONS]
+ADAPTIVE = [name for name in theory.OPTIMIZERS if RULES[name].adaptive]
+CASES = [(name, convention) for name in ADAPTIVE for convention in CONVENTIONS]
 PAPER = {
     "sgd": (0.1, {"momentum": 0.9}),
     "adam": (1e-3, {"b2": 0.99}),
@@ -91,20 +91,10 @@ def predicted(name: str, convention: str, drawn: Mapping[str, Any], hyper: Mappi
     )
 
 
-# Defaults
-
-
-def test_names_and_defaults_are_those_of_the_optimizers() -> None:
-    assert theory.OPTIMIZERS == optimizers.NAMES
-    assert theory.CONVENTIONS == optimizers.CONVENTIONS
-    for name in optimizers.NAMES:
-        assert theory.DEFAULTS[name] == {c: defaults(name, c) for c in optimizers.CONVENTIONS}, name
-
-
 # Exact
 
 
-@pytest.mark.parametrize("convention", theory.CONVENTIONS)
+@pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_sgd_is_exact(convention: str, nesterov: bool) -> None:
     rng = np.random.default_rng(1)

@@ -11,7 +11,7 @@ import optax
 import oracle
 import pytest
 
-from jaxsparse import data, export, grid, optimizers, records, regularizers, trees
+from jaxsparse import data, export, grid, records, regularizers, rules, trees
 from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
 from jaxsparse.export.command import with_moments
 from jaxsparse.losses import evaluate
@@ -211,7 +211,7 @@ def test_gamma_and_beta_at_rates_of_their_own(regularizer: str) -> None:
 
 OWN_RATES = {"gamma_rate": 0.5, "beta_rate": 2.0}
 ACTING = [
-    *[(rule, form, "kernels", {}) for rule in optimizers.NAMES for form in ("l2", "wd", "wd-lr")],
+    *[(rule, form, "kernels", {}) for rule in rules.NAMES for form in ("l2", "wd", "wd-lr")],
     *[(rule, form, "kernels", OWN_RATES) for rule in ("sgd", "adam") for form in ("l2", "wd", "wd-lr")],
     *[("adam", form, "kernels", {}) for form in ("group-lasso", "proximal-group-lasso")],
     *[("adam", form, "kernels+scales", OWN_RATES) for form in regularizers.NAMES[1:]],
@@ -227,7 +227,7 @@ def test_regularizers_act_on_the_chosen_parameters_alone(
     run = replace(RUN, optimizer=rule, regularizer=regularizer, regularize=regularize, batch=1437, **rates)
     every = {"kernel", "scale", "shift", "bias"}
     chosen = {"all": every, "kernels": {"kernel"}, "kernels+scales": {"kernel", "scale"}}
-    constants = grid.declaration.constants_of(rule, "torch")
+    constants = rules.RULES[rule].constants("torch")
     known = {**oracle.DEFAULTS[rule, "torch"], **constants}
     random = np.random.default_rng(0)
     with jax.enable_x64(True):

@@ -22,7 +22,7 @@ from experiments.scales import EMBEDDED, SCALES
 from experiments.yaguchi2018 import cells as made
 from experiments.yaguchi2018 import claims, following, scalefree
 from experiments.yaguchi2018.pictures import predicted_share
-from jaxsparse import cli, data, export, grid, models, optimizers, records, sparsity, trees
+from jaxsparse import cli, data, export, models, records, rules, sparsity, trees
 from jaxsparse.config import Hyper, InvalidInput, Run
 from jaxsparse.layers import dropout
 from jaxsparse.losses import cross_entropy
@@ -198,12 +198,14 @@ def test_the_papers_baseline() -> None:
 
 def test_no_default_of_the_package_or_of_another_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Mehta et al. take is out of reach, and what is not said by a cell is said by no one."""
-    monkeypatch.setattr(grid.declaration, "PAPER_LEARNING_RATES", {})
-    monkeypatch.setattr(grid.declaration, "PAPER_CONSTANTS", {})
+    for name, rule in rules.RULES.items():
+        for table in (rules.RULES, rules.rule.KNOWN):
+            monkeypatch.setitem(table, name, replace(rule, learning_rate=1e9, papers={"b2": 0.99}))
     for scale in OWN_SCALES:
         for entry in yaguchi2018.ENTRIES.values():
             for cell in entry.cells(scale):
-                known = optimizers.defaults(cell.run.optimizer)
+                known = rules.RULES[cell.run.optimizer].defaults()
+                assert cell.hyper.learning_rate < 1e9
                 assert set(cell.hyper.constants) == set(known) - {"nesterov"}
                 assert cell.hyper.constants.get("b2", 0.999) == 0.999
                 assert cell.hyper.strength in (

@@ -55,7 +55,8 @@ from experiments.scales import Scale
 from experiments.tables import OURS, said, table
 from jaxsparse.grid import Cell
 from jaxsparse.report import table as style
-from jaxsparse.report.figures import INK, NEUTRAL
+from jaxsparse.report.figures import NEUTRAL
+from jaxsparse.rules import INK
 
 
 def _print(

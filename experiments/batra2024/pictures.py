@@ -15,7 +15,8 @@ from experiments.measured import Measured
 from experiments.prunings import found
 from jaxsparse.config import InvalidInput
 from jaxsparse.grid import Cell
-from jaxsparse.report.figures import INK, NEUTRAL, in_style
+from jaxsparse.report.figures import NEUTRAL, in_style
+from jaxsparse.rules import INK
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from experiments.studies import place
 from jaxsparse import models
 from jaxsparse.config import Hyper, Run, Target, require_choice
 from jaxsparse.grid import Cell, Start
-from jaxsparse.grid.declaration import constants_of
+from jaxsparse.rules import resolve
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def cells_of(scale: Scale, training: Training) -> list[Cell]:
     )
     rate = size.adam_rate if training.adam is not None else RATES.get(training.network, 0.1)
     l2 = size.l2 if training.adam is None else training.adam * size.l2 / SIZES["paper"].l2
-    constants = constants_of(run.optimizer, run.convention)
+    constants = resolve(run.optimizer).constants(run.convention)
     first = Target(training.sparsity, training.strength)
     targets = () if training.method == "none" else (first, training.flops) if training.flops else (first,)
     hyper = Hyper(rate, float(f"{l2:g}"), constants, targets)

@@ -29,8 +29,8 @@ from jaxsparse.config import Run
 from jaxsparse.grid import Cell
 from jaxsparse.grid.recording import parameter_count
 from jaxsparse.losses import evaluate
-from jaxsparse.optimizers import sgd
 from jaxsparse.regularizers import CoupledL2
+from jaxsparse.rules.sgd import sgd
 from jaxsparse.shrinking import shrink
 from jaxsparse.train import make_train, steps_per_epoch
 

@@ -29,8 +29,8 @@ import optax
 from jaxsparse import grid
 from jaxsparse.bench import arguments
 from jaxsparse.dynamics import simulate
-from jaxsparse.optimizers import adam
 from jaxsparse.regularizers import CoupledL2
+from jaxsparse.rules.adam import adam
 
 CURVES, CURVE_STEPS = 100, 100_000
 MILLION, MILLION_STEPS = 1_000_000, 1_000

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from jaxsparse.bench.profile import Spent
-from jaxsparse.report.figures import INK, NEUTRAL, in_style
+from jaxsparse.report.figures import NEUTRAL, in_style
+from jaxsparse.rules import INK
 
 COLORS = {"forward": "#56B4E9", "gradient": "#0072B2", "elsewhere": "#E69F00"}
 """By part of the step."""

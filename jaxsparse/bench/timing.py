@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import jax
 from flax import nnx
 
-from jaxsparse import data, grid
+from jaxsparse import data, grid, rules
 from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.data import noise
-from jaxsparse.grid.declaration import PAPER_LEARNING_RATES, constants_of
 from jaxsparse.shrinking.costs import macs
 from jaxsparse.train import network, steps_per_epoch
 
@@ -62,10 +61,11 @@ class Work:
 
 def members(run: Run, cells: int) -> list[grid.Cell]:
     """Networks of a run; the papers' hyperparameters."""
+    rule = rules.resolve(run.optimizer)
     hyper = Hyper(
-        PAPER_LEARNING_RATES[run.optimizer],
+        rule.learning_rate,
         STRENGTH,
-        constants_of(run.optimizer, run.convention),
+        rule.constants(run.convention),
         (Target(0.85, 10.0),),  # of what is thresholded
     )
     return [grid.Cell(run, hyper, seed, run.regularizer) for seed in range(cells)]

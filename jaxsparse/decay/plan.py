@@ -10,10 +10,10 @@ from typing import Any
 import optax
 import tyro
 
-from jaxsparse import optimizers, regularizers
+from jaxsparse import regularizers, rules
 from jaxsparse.config import require, require_choice
 from jaxsparse.dynamics import protocols
-from jaxsparse.grid.declaration import MOST_CELLS, PAPER_LEARNING_RATES, constants_of
+from jaxsparse.grid.declaration import MOST_CELLS
 
 STEPS = 100_000
 """Where nothing else is said."""
@@ -31,7 +31,8 @@ class Plan:
       InvalidInput: naming the field and the allowed values.
     """
 
-    optimizers: tuple[str, ...] = optimizers.NAMES
+    optimizers: tuple[str, ...] = rules.names()
+    """names, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizers: tuple[str, ...] = ("l2", "wd", "wd-lr")
     """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1"""
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -53,12 +54,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         source = protocols.protocol(self.protocol)
-        for flag, allowed in (("optimizers", optimizers.NAMES), ("regularizers", REGULARIZERS)):
+        for flag, allowed in (("optimizers", rules.NAMES), ("regularizers", REGULARIZERS)):
             names = getattr(self, flag)
             require(len(names) > 0, flag, names, f"at least one of {' '.join(allowed)}")
-            for name in names:
-                require_choice(flag, name, allowed)
-        require_choice("convention", self.convention, optimizers.CONVENTIONS)
+        object.__setattr__(self, "optimizers", tuple(rules.resolve(one, "optimizers").name for one in self.optimizers))
+        for name in self.regularizers:
+            require_choice("regularizers", name, REGULARIZERS)
+        require_choice("convention", self.convention, rules.CONVENTIONS)
         regularizers.require_strengths(self.strengths, self.regularizers)
         for flag in ("optimizers", "regularizers", "strengths"):
             values = getattr(self, flag)
@@ -71,7 +73,7 @@ class Plan:
         rate = self.learning_rate
         fine = rate is None or (math.isfinite(rate) and rate > 0)
         require(fine, "learning_rate", rate, "a finite number > 0")
-        known = {name for optimizer in self.optimizers for name in constants_of(optimizer, self.convention)}
+        known = {name for optimizer in self.optimizers for name in self._constants_of(optimizer)}
         for name, value in self.constants.items():
             require(name in known, name, value, f"a hyperparameter of {' '.join(self.optimizers)}")
 
@@ -88,18 +90,21 @@ class Plan:
 
     def learning_rate_of(self, optimizer: str) -> float:
         """That of an optimizer: the paper's, where none was given."""
-        return PAPER_LEARNING_RATES[optimizer] if self.learning_rate is None else self.learning_rate
+        return rules.resolve(optimizer).learning_rate if self.learning_rate is None else self.learning_rate
 
     def constants_of(self, optimizer: str) -> dict[str, float]:
         """Hyperparameters of an optimizer."""
-        known = constants_of(optimizer, self.convention)
-        return {name: self.constants.get(name, value) for name, value in known.items()}
+        return {name: self.constants.get(name, value) for name, value in self._constants_of(optimizer).items()}
+
+    def _constants_of(self, optimizer: str) -> dict[str, float]:
+        """The same where `constants` does not replace them."""
+        return rules.resolve(optimizer).constants(self.convention)
 
     def rule(
         self, optimizer: str, regularizer: str, strength: Any, learning_rate: Any = None
     ) -> optax.GradientTransformation:
         """The update rule of an optimizer with a regularizer; strength and learning rate may be arrays."""
-        return optimizers.optimizer(
+        return rules.optimizer(
             optimizer,
             self.learning_rate_of(optimizer) if learning_rate is None else learning_rate,
             regularizer=regularizers.regularizer(regularizer, strength),
@@ -122,6 +127,6 @@ CONVENTIONS = tuple(
         convention=convention,
         constants={"b2": 0.99, "decay": 0.9},
     )
-    for convention in optimizers.CONVENTIONS
+    for convention in rules.CONVENTIONS
 )
 """The same rules in each convention with equally long memories: epsilon differs, and what Adagrad starts at."""

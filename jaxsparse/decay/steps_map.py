@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ from jaxsparse import theory
 from jaxsparse.decay.plan import STEPS, Plan
 from jaxsparse.dynamics import outcome, protocols
 from jaxsparse.regularizers import CoupledL2
+from jaxsparse.rules import resolve
 
 THRESHOLD = 1e-12
 STRENGTHS = np.logspace(-6, 0, 25)
@@ -42,6 +44,8 @@ def _simulated(optimizer: str, strength: np.ndarray, learning_rate: np.ndarray) 
 
 def _predicted(optimizer: str, strength: float, learning_rate: float) -> float:
     """Steps, inf where the weight never gets there, nan where theory does not know."""
+    if resolve(optimizer).law is None:
+        return math.nan
     rule = {"learning_rate": learning_rate, "convention": PLAN.convention, **PLAN.constants_of(optimizer)}
     return theory.steps_to(THRESHOLD, optimizer, CoupledL2(strength), init=1.0, **dict[str, Any](rule))
 
@@ -51,7 +55,7 @@ def _map_of(optimizer: str) -> pa.Table:
     strength, learning_rate = (axis.reshape(-1) for axis in axes)
     steps = _simulated(optimizer, strength, learning_rate)
     powers = np.log10([strength, learning_rate])
-    asked = np.all(np.isclose(powers, np.round(powers)), axis=0) | (optimizer == "sgd")
+    asked = np.all(np.isclose(powers, np.round(powers)), axis=0) | (not resolve(optimizer).adaptive)
     predicted = np.zeros(asked.size)
     for place in np.flatnonzero(asked):
         predicted[place] = _predicted(optimizer, float(strength[place]), float(learning_rate[place]))

@@ -9,34 +9,12 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jaxsparse import data, optimizers, records, regularizers, thresholding
+from jaxsparse import data, records, regularizers, rules, thresholding
 from jaxsparse.config import Hyper, InvalidInput, Run, Target, name_of, plain, require, require_choice
 from jaxsparse.files import differences
 from jaxsparse.grid.start import Start
 from jaxsparse.train import make_train
 from jaxsparse.trees import choice
-
-PAPER_LEARNING_RATES: Mapping[str, float] = {
-    "sgd": 0.1,
-    "adam": 1e-3,
-    "amsgrad": 1e-3,
-    "adamax": 2e-3,
-    "rmsprop": 1e-3,
-    "adagrad": 1e-2,
-    "adadelta": 1.0,
-}
-"""Base learning rates of Mehta et al. 2019 (section 2.1 and the caption of the supplement's figure 3)."""
-
-PAPER_CONSTANTS: Mapping[str, Mapping[str, float]] = {
-    "sgd": {"momentum": 0.9},
-    "adam": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
-    "amsgrad": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
-    "adadelta": {"rho": 0.9, "eps": 1e-6},
-}
-"""Stated in section 2.1 of the same paper. AMSGrad's are not stated and taken to be Adam's: b2 is 0.99, where its
-authors (Reddi et al. 2018) try 0.99 and 0.999, and PyTorch has 0.999. What is not listed has its convention's
-default."""
-
 
 MOST_CELLS = 10**5
 """Of a grid."""
@@ -46,16 +24,9 @@ GROWING = ("optimizers", "regularizers", "strengths", "seeds")
 """What a grid may have more of than last time: then only what is missing is trained."""
 
 
-def constants_of(optimizer: str, convention: str) -> dict[str, float]:
-    """An optimizer's hyperparameters that are numbers: the convention's, under the papers' where it is `torch`."""
-    known = optimizers.defaults(optimizer, convention)
-    numbers = {name: float(value) for name, value in known.items() if not isinstance(value, bool)}
-    return {**numbers, **(PAPER_CONSTANTS.get(optimizer, {}) if convention == "torch" else {})}
-
-
 def origin_of(run: Run) -> dict[str, Any]:
     """What decides a run's figures beside its settings."""
-    return {"data_fingerprint": data.fingerprint(run.data), "rules": optimizers.RULES}
+    return {"data_fingerprint": data.fingerprint(run.data), "rules": rules.VERSION}
 
 
 @dataclass(frozen=True)
@@ -134,7 +105,8 @@ class Cell:
         target = _told("sparsity", [target.sparsity for target in self.hyper.targets])
         pull = _told("lambda", [target.strength for target in self.hyper.targets])
         started = "-started" * (self.start is not None)
-        return f"{self.run.optimizer}-{name_of(self.regularizer)}{strength}{target}{pull}{started}-seed{self.seed}"
+        optimizer = self.run.optimizer.replace(":", ".")  # which not every file system has in a name
+        return f"{optimizer}-{name_of(self.regularizer)}{strength}{target}{pull}{started}-seed{self.seed}"
 
 
 def _told(name: str, values: Sequence[Any]) -> str:
@@ -163,6 +135,7 @@ class Declaration:
     run: Run
     """the static settings, less optimizer and regularizer"""
     optimizers: tuple[str, ...]
+    """whatever `rules.resolve` takes; kept by their names"""
     regularizers: tuple[regularizers.Form, ...]
     strengths: tuple[float, ...]
     seeds: tuple[int, ...]
@@ -178,8 +151,7 @@ class Declaration:
     def __post_init__(self) -> None:
         require(len(self.optimizers) > 0, "optimizers", self.optimizers, "at least one name")
         require(len(self.regularizers) > 0, "regularizers", self.regularizers, "at least one name")
-        for name in self.optimizers:
-            require_choice("optimizers", name, optimizers.NAMES)
+        object.__setattr__(self, "optimizers", tuple(rules.resolve(one, "optimizers").name for one in self.optimizers))
         for given in self.regularizers:
             own = regularizers.form(given) == given
             require(own, "regularizers", given, "called by its name, as one of ours")
@@ -193,15 +165,16 @@ class Declaration:
             require(len(set(values)) == len(values), field_name, values, "without repetition")
         require(len(self.seeds) > 0, "seeds", self.seeds, "at least one")
         require(all(0 <= seed < 2**32 for seed in self.seeds), "seed", self.seeds, "whole numbers from 0 to 2^32 - 1")
-        fits = not self.run.nesterov or "sgd" in self.optimizers
-        require(fits, "nesterov", self.run.nesterov, "left out without the optimizer sgd")
+        takes = rules.having("nesterov")
+        fits = not self.run.nesterov or not set(takes).isdisjoint(self.optimizers)
+        require(fits, "nesterov", self.run.nesterov, f"left out without the optimizer {' '.join(takes)}")
         names = {name for optimizer in self.optimizers for name in self.defaults(optimizer)}
         for name in self.constants:
             require(name in names, name, self.constants[name], f"a hyperparameter of {' '.join(self.optimizers)}")
         self._check_thresholding()
         for cell in self.cells():  # the rules check their own hyperparameters
             rule = cell.run
-            optimizers.optimizer(
+            rules.optimizer(
                 rule.optimizer,
                 cell.hyper.learning_rate,
                 convention=rule.convention,
@@ -248,7 +221,7 @@ class Declaration:
 
     def defaults(self, optimizer: str) -> dict[str, float]:
         """An optimizer's hyperparameters where `constants` does not replace them."""
-        return constants_of(optimizer, self.run.convention)
+        return rules.resolve(optimizer).constants(self.run.convention)
 
     def cells(self) -> list[Cell]:
         """Every cell, those of one compilation next to each other."""
@@ -256,9 +229,9 @@ class Declaration:
         for optimizer, regularizer in itertools.product(self.optimizers, self.regularizers):
             known = self.defaults(optimizer)
             constants = {name: self.constants.get(name, value) for name, value in known.items()}
-            rate = self.learning_rate if self.learning_rate is not None else PAPER_LEARNING_RATES[optimizer]
+            rate = self.learning_rate if self.learning_rate is not None else rules.resolve(optimizer).learning_rate
             form = "l2" if regularizer == "none" else regularizer
-            nesterov = self.run.nesterov and optimizer == "sgd"
+            nesterov = self.run.nesterov and optimizer in rules.having("nesterov")
             run = replace(self.run, optimizer=optimizer, regularizer=form, nesterov=nesterov)
             for strength in (0.0,) if regularizer == "none" else self.strengths:
                 hyper = Hyper(rate, strength, constants, self._targets)

@@ -19,7 +19,7 @@ import jax
 import ray
 from ray import exceptions
 
-from jaxsparse import data, records
+from jaxsparse import data, records, rules
 from jaxsparse.grid.claims import Claims
 from jaxsparse.grid.compiled import keep_compiled
 from jaxsparse.grid.declaration import Cell
@@ -46,6 +46,7 @@ def _train_cell(cell: Cell, folder: Path, progress: Progress) -> Iterator[tuple[
     Trainings on streamed data leave checkpoints in the folder: where that is shared, another worker goes on from them.
     """
     keep_compiled()
+    rules.resolve(cell.run.optimizer)  # this process may not know it yet
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) if data.describe(cell.run.data).fits else folder
         for step in train_here([Job(cell, place)], progress):

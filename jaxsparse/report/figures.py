@@ -13,9 +13,9 @@ Colours and line styles belong to optimizers, markers to forms of regularizers; 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -32,7 +32,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
-from matplotlib.typing import LineStyleType
 
 from jaxsparse.criteria import CRITERIA, Criterion
 from jaxsparse.report.histories import Course, Evolution, Key, Layers
@@ -47,35 +46,18 @@ from jaxsparse.report.table import (
     optimizer_label,
     percent,
 )
+from jaxsparse.rules import KNOWN, Look
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-INK, PAPER = "#1c2126", "#fdfdfd"
-"""Of text and background: the page swaps them in dark mode, so nothing else has these colours."""
+PAPER = "#fdfdfd"
+"""Of the background, as `INK` of text: the page swaps them in dark mode, so nothing else has these colours."""
 
 MARKERS: Mapping[str, str] = {"none": "o", "l2": "s", "wd": "^", "wd-lr": "v", "bn-l1": "D", "group-lasso": "P"}
 """Of each form of regularizer."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """How an optimizer is drawn."""
-
-    color: str
-    dashes: LineStyleType
-
-
-LOOKS: Mapping[str, Look] = {
-    "sgd": Look(INK, (0, (1, 1.2))),
-    "adam": Look("#D55E00", "-"),
-    "amsgrad": Look("#E69F00", (0, (5, 1.5))),
-    "adamax": Look("#CC79A7", "-"),
-    "rmsprop": Look("#0072B2", "-"),
-    "adagrad": Look("#009E73", (0, (5, 1.5, 1, 1.5))),
-    "adadelta": Look("#56B4E9", (0, (3, 1.5))),
-}
-"""The palette of Okabe and Ito, less its yellow."""
-OTHER = Look("#7f7f7f", "-")
-"""Of an optimizer that is not listed."""
+OTHERS = tuple(Look("#7f7f7f", dashes) for dashes in ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (3, 1.5, 1, 1.5))))
+"""Of optimizers that have no look of their own."""
 
 NEUTRAL = "#8a9299"
 """Where a colour would tell nothing; legible on light and dark."""
@@ -134,7 +116,8 @@ def png(figure: Figure) -> bytes:
 
 def look(optimizer: str) -> Look:
     """How an optimizer is drawn."""
-    return LOOKS.get(optimizer, OTHER)
+    rule = KNOWN.get(optimizer)
+    return (rule and rule.look) or OTHERS[zlib.crc32(optimizer.encode()) % len(OTHERS)]
 
 
 def key_of_lines(layout: Layout) -> list[Line2D]:

@@ -14,6 +14,7 @@ from jaxsparse import criteria
 from jaxsparse.config import InvalidInput, Thresholds
 from jaxsparse.report import figures, histories
 from jaxsparse.report.table import Summary, number
+from jaxsparse.rules import INK
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Picture:
         """The figure as an element of the page, in the page's ink on its paper."""
         assert self.svg is not None
         element = self.svg[self.svg.index("<svg") :]
-        themed = element.replace(figures.INK, "currentColor").replace(figures.PAPER, "var(--paper)")
+        themed = element.replace(INK, "currentColor").replace(figures.PAPER, "var(--paper)")
         return Markup(themed)  # texts are drawn as paths, so nothing from the records is in it as text
 
 

@@ -30,17 +30,7 @@ from jaxsparse.config import require
 from jaxsparse.criteria import DECIDING, primary
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration
-
-OPTIMIZERS: Mapping[str, str] = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "amsgrad": "AMSGrad",
-    "adamax": "Adamax",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "adadelta": "Adadelta",
-}
-"""How an optimizer is written in a text."""
+from jaxsparse.rules import KNOWN
 
 REGULARIZERS: Mapping[str, str] = {
     "none": "none",
@@ -228,7 +218,8 @@ class Summary:
 
 def optimizer_label(name: str) -> str:
     """An optimizer as it is written in a text."""
-    return OPTIMIZERS.get(name, name)
+    rule = KNOWN.get(name)
+    return name if rule is None else rule.label
 
 
 def column_of(row: Mapping[str, Any]) -> Column:

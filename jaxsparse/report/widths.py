@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from jaxsparse.report.figures import INK, LOOKS, in_style
+from jaxsparse.report.figures import in_style
+from jaxsparse.rules import INK
 
-BEFORE, AFTER = "#8a929955", LOOKS["rmsprop"].color
+BEFORE, AFTER = "#8a929955", "#0072B2"
 
 
 @in_style

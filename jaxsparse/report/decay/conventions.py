@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from jaxsparse.report.decay.curves import DECADES, curves_of, logarithmic, rules_of, thinned
-from jaxsparse.report.figures import INK, in_style
+from jaxsparse.report.figures import in_style
 from jaxsparse.report.table import number, optimizer_label
+from jaxsparse.rules import INK
 
 LOOKS: Mapping[str, Mapping[str, Any]] = {
     "torch": {"color": "#E69F00", "linewidth": 4.5},

@@ -15,6 +15,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from jaxsparse import theory
 from jaxsparse.config import InvalidInput
 from jaxsparse.regularizers import CoupledL2
+from jaxsparse.rules import KNOWN
+from jaxsparse.rules.law import Law
 
 DECADES = 12
 """Powers of ten below 1 that are shown at most."""
@@ -72,11 +74,13 @@ class Rule(NamedTuple):
 
     def cycle_amplitude(self) -> float | None:
         """`theory.cycle_amplitude`; none for rules that it does not hold for."""
-        outside = self.optimizer == "adam" or (self.optimizer == "rmsprop" and self.convention in ("torch", "paper"))
-        if not outside:
+        rule = KNOWN.get(self.optimizer)
+        if rule is None or rule.law is None:
             return None
-        b1 = self.constants.get("b1", 0.0)
-        return theory.cycle_amplitude(self.learning_rate, self.strength, eps=self.constants["eps"], b1=b1)
+        law = rule.law(self.convention, self.learning_rate, self.strength, self.constants, 1.0)
+        if not (isinstance(law, Law) and law.has_cycle):
+            return None
+        return theory.cycle_amplitude(self.learning_rate, self.strength, eps=self.constants["eps"], b1=law.b1)
 
 
 def rules_of(outcomes: pa.Table, seed: int = 0) -> list[Rule]:

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from jaxsparse.report.decay.curves import DECADES, Curve, Rule, curves_of, logarithmic, rules_of
-from jaxsparse.report.figures import INK, NEUTRAL, in_style, look
+from jaxsparse.report.figures import NEUTRAL, in_style, look
 from jaxsparse.report.table import number, optimizer_label
+from jaxsparse.rules import INK
 
 BROAD = {"linewidth": 4.0, "alpha": 0.5, "solid_capstyle": "butt"}
 """Lines of what was simulated, under thin ones of theory."""
