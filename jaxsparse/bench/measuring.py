@@ -13,11 +13,12 @@ from typing import Any
 
 import jax
 
-from jaxsparse import data, grid
+import jaxsparse as js
+from jaxsparse import data
 from jaxsparse.bench import arguments
-from jaxsparse.bench.timing import Work, members
+from jaxsparse.bench.timing import Work, alone
 from jaxsparse.grid import processor
-from jaxsparse.train import steps_per_epoch
+from jaxsparse.train import network
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -36,19 +37,14 @@ def measure(work: Work, rounds: int = 7) -> dict[str, object]:
     Returns:
       `processor`; `ms_per_step`, `ms_per_measurement`, and the `images_of_a_measurement`; `steps_of_a_measurement`, how
       many steps take as long as one; `share_of_a_step_an_image`, what an image costs in a measurement over what it
-      costs in a step.
+      costs in a step; `ms_per_monitor`, what a call of `js.Monitor` costs that measures the same network on a batch, and
+      `steps_of_a_monitor`.
 
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
     arguments.check(rounds, None)
-    grid.use_every_core(1)
-    run = work.run()
-    cells = members(run, 1)
-    engine = grid.Placement("sequential", 1).engine(run, 1)
-    compiled = engine.compile(cells)
-    intervals = engine.advance_forever(compiled, cells)
-    steps = steps_per_epoch(run, data.describe(run.data))
+    engine, compiled, intervals, steps = alone(work)
     times: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         begun = time.perf_counter()
@@ -58,7 +54,8 @@ def measure(work: Work, rounds: int = 7) -> dict[str, object]:
         def look(state: Any = state, losses: Any = losses) -> Any:
             return compiled.measured(engine.dataset, state.params, state.bounds, state.stats, losses)
 
-        times.append((advanced / (run.measure_every * steps), _seconds(look)))
+        times.append((advanced / steps, _seconds(look)))
+    watched = _monitor_seconds(work, rounds)
     step, once = (statistics.median(each) for each in zip(*times[1:], strict=True))  # the first settles memory
     images = sum(len(split.labels) for split in (engine.dataset.train, engine.dataset.test))
     return {
@@ -68,4 +65,16 @@ def measure(work: Work, rounds: int = 7) -> dict[str, object]:
         "images_of_a_measurement": images,
         "steps_of_a_measurement": once / step,
         "share_of_a_step_an_image": once / images / (step / work.batch),
+        "ms_per_monitor": 1e3 * watched,
+        "steps_of_a_monitor": watched / step,
     }
+
+
+def _monitor_seconds(work: Work, rounds: int) -> float:
+    """Of a call of a monitor that measures on one batch."""
+    run = work.run()
+    dataset, model = data.load(run.data), network(run, jax.random.key(0))
+    x = data.preprocess(dataset, data.examples(dataset.train, work.batch))
+    monitor = js.Monitor(model, x, every=1)
+    monitor(0, model)  # the first one compiles
+    return statistics.median(_seconds(lambda: monitor(1, model)) for _ in range(rounds))

@@ -18,9 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.profiler import ProfileData
 
-from jaxsparse import data, grid
-from jaxsparse.bench.timing import Work, members
-from jaxsparse.train import steps_per_epoch
+from jaxsparse.bench.timing import Work, alone
 
 INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\S+) ([\w-]+)\(")
 """Of a compiled program's text: name, and what it does."""
@@ -103,19 +101,13 @@ def profile(work: Work, out: Path | None = None) -> tuple[float, list[Spent]]:
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
-    grid.use_every_core(1)
-    run = work.run()
-    cells = members(run, 1)
-    engine = grid.Placement("sequential", 1).engine(run, 1)
-    compiled = engine.compile(cells)
-    intervals = engine.advance_forever(compiled, cells)
-    steps = run.measure_every * steps_per_epoch(run, data.describe(run.data))
+    _, compiled, intervals, steps = alone(work)
     next(intervals)  # caches, memory
     begun = time.perf_counter()
     next(intervals)
-    alone = time.perf_counter() - begun
+    plain = time.perf_counter() - begun
     with tempfile.TemporaryDirectory() as scratch:
         trace = Path(scratch) if out is None else out
         with jax.profiler.trace(trace):
             next(intervals)
-        return 1e6 * alone / steps, spent(_events(trace), operations(compiled.advance.as_text()), steps)
+        return 1e6 * plain / steps, spent(_events(trace), operations(compiled.advance.as_text()), steps)

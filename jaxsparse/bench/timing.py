@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -69,6 +70,28 @@ def members(run: Run, cells: int) -> list[grid.Cell]:
         (Target(0.85, 10.0),),  # of what is thresholded
     )
     return [grid.Cell(run, hyper, seed, run.regularizer) for seed in range(cells)]
+
+
+class Alone(NamedTuple):
+    """One network on one device, compiled and ready to be timed."""
+
+    engine: grid.Engine
+    compiled: Any
+    intervals: Iterator[Any]
+    """trains an interval each time it is asked: state and losses"""
+    steps: int
+    """in an interval"""
+
+
+def alone(work: Work) -> Alone:
+    """What `work` trains, on the first core or accelerator."""
+    grid.use_every_core(1)
+    run = work.run()
+    cells = members(run, 1)
+    engine = grid.Placement("sequential", 1).engine(run, 1)
+    compiled = engine.compile(cells)
+    steps = run.measure_every * steps_per_epoch(run, data.describe(run.data))
+    return Alone(engine, compiled, engine.advance_forever(compiled, cells), steps)
 
 
 def cell_seconds(
