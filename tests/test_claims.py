@@ -1,6 +1,7 @@
 """Several processes in one folder: each cell is trained once, and a dead owner's are taken over."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from forking import Forking, until
+from test_faults_kills import contents, stamps, trains
 
 from jaxsparse import grid, owners, records
 from jaxsparse.config import Run
@@ -165,3 +168,27 @@ def test_two_grids_in_one_process_share_the_cells(tmp_path: Path) -> None:
         list(pool.map(work, range(2)))
     assert sorted(ended[0] + ended[1]) == sorted(cell.name for cell in CELLS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(cell.name for cell in CELLS)
+
+
+def test_three_workers_share_a_grid_and_one_is_killed(tmp_path: Path) -> None:
+    """Each of 12 cells once, bits as alone; a grid with a third seed then trains a third more."""
+    flags = ["grid", "--optimizers", "adam", "sgd", "--regularizers", "none", "l2", "wd", "--strengths", "0.01"]
+    flags += ["--epochs", "60", "--batch", "64", "--widths", "16", "--measure-every", "10"]
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    with Forking(tmp_path) as forking:
+        workers = [
+            forking.start(*flags, "--seeds", "2", "--out", str(shared), *["--worker"] * (n > 0)) for n in range(3)
+        ]
+        assert until(lambda: workers[1].is_over() or trains(workers[1], shared), 120)
+        if not workers[1].is_over():
+            os.kill(workers[1].pid, signal.SIGKILL)
+        assert [workers[0].wait(), workers[2].wait()] == [0, 0], workers[0].told() + workers[2].told()
+        assert "Traceback" not in "".join(worker.told() for worker in workers)
+        assert forking.start(*flags, "--seeds", "2", "--out", str(alone)).wait() == 0
+        assert len(list((shared / "cells").glob("*/run.json"))) == 12
+        assert contents(shared) == contents(alone)
+        before = stamps(shared)
+        more = forking.start(*flags, "--seeds", "3", "--out", str(shared))
+        assert more.wait() == 0
+    assert "18 of 18 cells, 6 trained here" in more.told()
+    assert before.items() <= stamps(shared).items()
