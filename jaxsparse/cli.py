@@ -350,6 +350,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     flags = None
+    if "" not in sys.path:
+        sys.path.append("")  # `--optimizers mine:rule` is a file of the folder that the command is given in
     try:
         flags = _parsed(arguments)
         if not isinstance(flags, bench_command.Bench):  # which times compiling too

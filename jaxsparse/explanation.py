@@ -129,7 +129,8 @@ def explain(line: str) -> Explanation:
     if given.pop("amsgrad", False):
         require(rule == "adam", "amsgrad", True, f"left out for {name}")
         rule = "amsgrad"
-    require(rule in rules.NAMES, "line", name, "one of " + " ".join((*rules.NAMES, *_DECOUPLED)))
+    known_rules = (*theory.OPTIMIZERS, *_DECOUPLED)  # whose decay in each library `LIBRARIES` tells
+    require(rule in theory.OPTIMIZERS, "line", name, "one of " + " ".join(known_rules))
     found: dict[str, Any] = {}
     takes = rules.defaults(rule, library)
     for argument, value in given.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from jaxsparse.config import InvalidInput
@@ -19,7 +20,7 @@ def imported(text: str, field: str) -> Any:
       InvalidInput: naming the field, where there is no such module, or nothing of that name in it.
     """
     module, _, path = text.partition(":")
-    told = f"{field} must be module:name of something that can be imported, got {text!r}"
+    told = f"{field} must be module:name of what can be imported, got {text!r}"
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -29,6 +30,16 @@ def imported(text: str, field: str) -> Any:
     except Exception as error:  # whatever the module does when it is imported
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInput(f"{told} ({reason})") from None
+    return found
+
+
+def function(text: str, field: str) -> Callable[..., Any]:
+    """The same, of something that can be called.
+
+    Raises:
+      InvalidInput: as `imported`, and for anything else.
+    """
+    found = imported(text, field)
     if not callable(found):
-        raise InvalidInput(f"{told} (it can't be called)")
+        raise InvalidInput(f"{field} must be module:name of a function or a class, got {text!r}")
     return found

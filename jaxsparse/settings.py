@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxsparse import data, models
+from jaxsparse import data, importing, models
 from jaxsparse.config import MOST_EPOCHS, Run, Target, Thresholds, require
-from jaxsparse.importing import imported
 
 POINTS = 25
 """Measurements during a training, where nothing else is said."""
@@ -112,7 +111,7 @@ class Settings:
     def run(self, nesterov: bool = False) -> Run:
         """The static settings, with what was not given filled in."""
         own = isinstance(self.model, str) and ":" in self.model
-        model: models.Model = imported(self.model, "model") if own else self.model
+        model: models.Model = importing.function(self.model, "model") if own else self.model
         scale = models.embedded_of(model)
         epochs = scale.epochs if self.epochs is None else self.epochs
         require(1 <= epochs <= MOST_EPOCHS, "epochs", epochs, f"a whole number from 1 to {MOST_EPOCHS}")
@@ -121,7 +120,7 @@ class Settings:
         return Run(
             data=data.located(self.data),
             model=model,
-            loss=None if self.loss is None else imported(self.loss, "loss"),
+            loss=None if self.loss is None else importing.function(self.loss, "loss"),
             width=1.0 if self.width is None else self.width,
             widths=self.widths or (scale.widths if self.width is None else ()),
             head=self.head,

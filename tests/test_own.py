@@ -366,7 +366,7 @@ def test_the_command_line_finds_them(place: Path, capsys: pytest.CaptureFixture[
     [
         (["--model", "own_module:Nothing"], "model must be module:name .*no attribute 'Nothing'"),
         (["--model", "no_such_module:Net"], "model must be module:name .*No module named"),
-        (["--model", "own_module:__doc__"], "model must be module:name .*can't be called"),
+        (["--model", "own_module:__doc__"], "model must be module:name of a function or a class"),
         (["--model", "own_module:Net", "--data", "gone.npz"], "data must be an .npz file .*No such file"),
         (["--data", "empty"], "data must be a folder with train/CLASS"),
         (["--data", "broken.npz"], "data must be an .npz file .*not a zip file"),

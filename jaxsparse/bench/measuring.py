@@ -37,8 +37,8 @@ def measure(work: Work, rounds: int = 7) -> dict[str, object]:
     Returns:
       `processor`; `ms_per_step`, `ms_per_measurement`, and the `images_of_a_measurement`; `steps_of_a_measurement`, how
       many steps take as long as one; `share_of_a_step_an_image`, what an image costs in a measurement over what it
-      costs in a step; `ms_per_monitor`, what a call of `js.Monitor` costs that measures the same network on a batch, and
-      `steps_of_a_monitor`.
+      costs in a step; `ms_per_monitor`, what a call of `js.Monitor` costs that measures the same network on a batch,
+      and `steps_of_a_monitor`.
 
     Raises:
       InvalidInput: naming the field and the allowed values.

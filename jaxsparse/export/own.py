@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from jaxsparse import data, records
+from jaxsparse import data, importing, records
 from jaxsparse.config import Run, require
 from jaxsparse.export.loading import folder_of, load
-from jaxsparse.importing import imported
 
 
 class Opened(NamedTuple):
@@ -53,10 +52,10 @@ class Own:
             require(same, "data", self.data, f"the images that the run was trained on, {described['run']['data']}")
         if run.loss is not None:
             require(self.loss is not None, "loss", None, f"given, as a record never imports code: {run.loss}")
-            run = replace(run, loss=imported(str(self.loss), "loss"))
+            run = replace(run, loss=importing.function(str(self.loss), "loss"))
         if self.model is None:
             return Opened(described, load(folder), run)
-        run = replace(run, model=imported(self.model, "model"))
+        run = replace(run, model=importing.function(self.model, "model"))
         made = run.model(rngs=nnx.Rngs(0))  # pyright: ignore[reportCallIssue]
         require(isinstance(made, nnx.Module), "model", self.model, "what makes an nnx.Module, called with rngs=..")
         made.eval()

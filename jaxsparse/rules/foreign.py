@@ -77,7 +77,7 @@ def _spelled_out(factory: Callable[..., Any]) -> str | None:
     name, pieces = getattr(factory, "__name__", ""), getattr(factory, "__module__", "").split(".")
     for count in range(1, len(pieces) + 1):
         module = ".".join(pieces[:count])
-        if module != "__main__" and getattr(sys.modules.get(module), name, None) is factory:
+        if module in sys.modules and module != "__main__" and vars(sys.modules[module]).get(name) is factory:
             return f"{module}:{name}"
     return None
 

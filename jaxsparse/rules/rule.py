@@ -75,8 +75,9 @@ class Rule:
       name: letters, digits and `_ - . :`; what records, folders and the command line call it.
       forms: by convention; one that no library or paper has is left out.
       ranges: of the hyperparameters that are numbers; any finite number where there is none.
-      learning_rate: what a grid trains with where nothing else is said.
-      papers: hyperparameters of Mehta et al. 2019, which a grid has in place of torch's defaults.
+      learning_rate: what a grid trains with where nothing else is said: for the package's rules that of Mehta et al.
+        2019 (section 2.1, and the caption of the supplement's figure 3).
+      papers: hyperparameters that their section 2.1 states, which a grid has in place of torch's defaults.
       label: how it is written in a text; its name if not given.
       look: how it is drawn; if not given, as every other that has no look of its own.
       adaptive: whether gradients are divided by their own size; then coupled L2 is not weight decay.
