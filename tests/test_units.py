@@ -163,6 +163,24 @@ def test_attention_and_a_fused_gate() -> None:
     np.testing.assert_allclose(found.units["fused"].norm, expected, rtol=1e-6)
 
 
+def test_a_token_beside_what_a_layer_puts_out() -> None:
+    """Where other values join and a table of positions is added, units of the layer are no longer told."""
+
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.patch, self.head = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+            self.token, self.places = nnx.Param(jnp.ones((1, 1, 4))), nnx.Param(jnp.ones((1, 6, 4)))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            token = jnp.broadcast_to(self.token[...], (len(x), 1, 4))
+            return self.head(jnp.concatenate([token, self.patch(x)], 1) + self.places)
+
+    model, x = Model(nnx.Rngs(0)), jnp.asarray(RNG.normal(size=(2, 5, 3)), jnp.float32)
+    found: Any = js.measure(model, x)
+    assert list(found.units) == ["patch"]
+    np.testing.assert_allclose(found.units["patch"].activation, abs(np.asarray(model.patch(x))).max((0, 1)), rtol=1e-6)
+
+
 class Stacked(nnx.Module):
     """Layers of one depth after another, scanned over."""
 
