@@ -265,8 +265,14 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     leaves = jax.tree.leaves(nnx.state(model))
     numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     used = [program.uses[number] > 0 for number in program.names.values()]
-    channels = Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
     flow = follow(program, leaves, example.arrays)
+
+    def alive(number: int) -> np.ndarray:
+        if number in program.dependent:
+            return flow.varies[number] & flow.read[number]
+        return np.asarray(flow.values[number]) != 0
+
+    channels = Channels(program, [a and b for a, b in zip(numeric, used, strict=True)], alive)
     busy = channels.pinned()
     for index, step in enumerate(program.steps):
         if index not in flow.read_by:
