@@ -344,6 +344,33 @@ def test_copies_of_the_weights_are_cut_and_folded() -> None:
     np.testing.assert_array_equal(flatten(report.cut.apply(gradients))["b/bias"], flatten(gradients)["b/bias"])
 
 
+class Scaled(nnx.Module):
+    """Kernels that decayed, and scales near 1."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.a, self.norm, self.b = (
+            nnx.Linear(6, 9, rngs=rngs),
+            nnx.BatchNorm(9, rngs=rngs),
+            nnx.Linear(9, 3, rngs=rngs),
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.b(nnx.relu(self.norm(self.a(x))))
+
+
+def test_second_moments_are_no_copy_of_the_weights() -> None:
+    """They are positive, as the scales are, so that they point where the weights do; still they are cut as they are."""
+    model, x = Scaled(nnx.Rngs(0)), jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
+    for layer in (model.a, model.b):
+        layer.kernel[...] = 0.1 * layer.kernel[...]
+    model.norm.bias[...] = jnp.full(9, 0.5)
+    _, report = js.shrink(model, x, {"a": np.arange(9) < 4})
+    assert report.folded == {"a": 4}
+    moments = jax.tree.map(lambda w: jnp.full_like(w, 10.0 ** (-2 * w.ndim)), nnx.state(model, nnx.Param))
+    for leaf in jax.tree.leaves(report.cut.apply(moments)):
+        np.testing.assert_array_equal(leaf, jnp.float32(10.0 ** (-2 * leaf.ndim)))
+
+
 def test_a_flattened_state_and_donated_buffers() -> None:
     """`optax.flatten` keeps one vector of everything; training that donates the smaller model's buffers leaves the
     given model as it is."""
