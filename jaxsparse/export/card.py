@@ -130,10 +130,11 @@ class Card:
         Raises:
           InvalidInput: for an unknown network, or where an array is missing, too many, or of another type or shape.
         """
+        shape: Any = self.shape
         model = nnx.eval_shape(
             lambda: models.build(
                 self.model,
-                shape=self.shape,
+                shape=shape,
                 classes=self.classes,
                 widths=self.built,
                 head=self.head,
