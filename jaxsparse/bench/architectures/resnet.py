@@ -34,13 +34,15 @@ class ResNet18(nnx.Module):
         widths = [max(4, int(width * each)) for each in WIDTHS]
         self.conv1 = nnx.Conv(3, widths[0], (7, 7), 2, padding=3, use_bias=False, rngs=rngs)
         self.bn1 = nnx.BatchNorm(widths[0], rngs=rngs)
-        before = widths[0]
-        for number, planes in enumerate(widths, start=1):
-            strides = [1 if number == 1 else 2] + [1] * (BLOCKS - 1)
-            blocks = [BasicBlock(before if at == 0 else planes, planes, s, rngs) for at, s in enumerate(strides)]
-            setattr(self, f"layer{number}", nnx.List(blocks))
-            before = planes
-        self.fc = nnx.Linear(before, classes, rngs=rngs)
+        self.layer1 = self._layer(widths[0], widths[0], 1, rngs)
+        self.layer2 = self._layer(widths[0], widths[1], 2, rngs)
+        self.layer3 = self._layer(widths[1], widths[2], 2, rngs)
+        self.layer4 = self._layer(widths[2], widths[3], 2, rngs)
+        self.fc = nnx.Linear(widths[3], classes, rngs=rngs)
+
+    def _layer(self, inplanes: int, planes: int, stride: int, rngs: nnx.Rngs) -> nnx.List[BasicBlock]:
+        later = [BasicBlock(planes, planes, 1, rngs) for _ in range(BLOCKS - 1)]
+        return nnx.List([BasicBlock(inplanes, planes, stride, rngs), *later])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(x)))
@@ -55,7 +57,7 @@ class ResNet18(nnx.Module):
 def kill(model: ResNet18, rng: np.random.Generator, share: float) -> None:
     """Inside of the blocks, and in a stage the same channels of all terms of its sum."""
     for blocks in (model.layer1, model.layer2, model.layer3, model.layer4):
-        stream = drawn(rng, blocks[0].bn2.scale.shape[0], share)
+        stream = drawn(rng, blocks[0].conv2.out_features, share)
         for block in blocks:
             scaled_away(block.bn1, drawn(rng, len(stream), share))
             scaled_away(block.bn2, stream)
