@@ -299,7 +299,7 @@ class Channels:
     def _idle(self, number: int, axis: int, index: tuple[slice | None, ...]) -> np.ndarray:
         """Whether nothing at a position of an axis does anything, repeated to the value's shape."""
         alive = self._alive(number)
-        idle = ~alive.any(tuple(other for other in range(alive.ndim) if other != axis))
+        idle = ~np.asarray(alive.any(tuple(other for other in range(alive.ndim) if other != axis)))
         return np.broadcast_to(idle[index], alive.shape)
 
     def _parted(self, moved: np.ndarray, idle: np.ndarray) -> int | None:
