@@ -1,5 +1,6 @@
 """Benchmarks: what is counted, and that they come to an end; never how fast anything is."""
 
+import importlib
 import importlib.util
 import json
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -20,6 +22,8 @@ from jaxsparse.bench.step import _torch_workers
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput
 from jaxsparse.data import noise
+from jaxsparse.shrinking import dead_by_scale
+from jaxsparse.trees import flatten
 
 MLP = bench.Work("mlp", 0.02, "8x8x1", 64)
 
@@ -146,3 +150,26 @@ def test_against_torch_pruning(capsys: pytest.CaptureFixture[str]) -> None:
     for what in ("parameters", "macs"):
         assert found["jaxsparse"][what] == found["torch-pruning"][what] < found["torch"][what] == found["jax"][what]
     assert max(found[tool]["difference"] for tool in ("jaxsparse", "torch", "torch-pruning")) < 1e-5
+
+
+def test_torch_pruning_drops_constants() -> None:
+    """Of VGG-16's dense units half have a bias alone: with these at zero, and only then, nothing changes."""
+    pytest.importorskip("torch_pruning")
+    torch_shrink = importlib.import_module("jaxsparse.bench.torch_shrink")
+    architecture = ARCHITECTURES["vgg-16"]
+    model, x = architecture.made(1 / 16), np.asarray(architecture.input(2))
+
+    def change() -> float:
+        state = flatten(nnx.state(model, nnx.Not(nnx.RngState)))
+        theirs = torch_shrink.network("vgg-16", {name: np.asarray(leaf) for name, leaf in state.items()})
+        dead = {name: np.asarray(mask) for name, mask in dead_by_scale(model, 1e-3, x).items()}
+        before, after = (
+            torch_shrink.outputs(each, x) for each in (theirs, torch_shrink.pruned(theirs, dead, architecture.shape))
+        )
+        return float(np.max(abs(after - before)) / np.max(abs(before)))
+
+    assert change() > 1e-2
+    for place in (0, 3):
+        layer = model.classifier.layers[place]
+        layer.bias[...] = jnp.where((layer.kernel[...] == 0).all(0), 0, layer.bias[...])
+    assert change() < 1e-5
