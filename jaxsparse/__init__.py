@@ -7,6 +7,7 @@ print(js.measure(model, batches))                             # any model: which
 """
 
 from jaxsparse import starting  # isort: skip  # before all that takes long to import
+import jaxsparse.rules.functions as _functions
 from jaxsparse import (
     data,
     dynamics,
@@ -37,7 +38,6 @@ from jaxsparse.regularizers import (
     ProximalGroupLasso,
     regularized,
 )
-from jaxsparse.rules import functions as _functions
 from jaxsparse.rules import optimizer
 from jaxsparse.rules.functions import *  # noqa: F403  # js.adam and the others, whose list is there
 from jaxsparse.shrinking import shrink
@@ -87,4 +87,4 @@ __all__ = [
     "trees",
     "wiring",
 ]
-__all__ += _functions.__all__
+__all__.extend(_functions.__all__)

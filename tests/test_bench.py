@@ -1,5 +1,7 @@
 """Benchmarks: what is counted, and that they come to an end; never how fast anything is."""
 
+import importlib
+import importlib.util
 import json
 import shutil
 import sys
@@ -7,14 +9,21 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsparse import bench, data
 from jaxsparse.bench import profile, roofline, timing
+from jaxsparse.bench.architectures import ARCHITECTURES
+from jaxsparse.bench.command import Architectures
+from jaxsparse.bench.shrink import of_architectures
 from jaxsparse.bench.step import _torch_workers
 from jaxsparse.cli import main
 from jaxsparse.config import InvalidInput
 from jaxsparse.data import noise
+from jaxsparse.shrinking import dead_by_scale
+from jaxsparse.trees import flatten
 
 MLP = bench.Work("mlp", 0.02, "8x8x1", 64)
 
@@ -100,3 +109,67 @@ def test_a_way_of_pytorch_that_does_not_run_is_left_out(python: str, monkeypatch
     monkeypatch.setattr(sys, "executable", shutil.which(python))
     with _torch_workers(["eager"], 2) as measure:
         assert measure is None
+
+
+def test_architectures_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts are those of the arrays; half of the wide units of each block are gone, and as good as nothing changed."""
+    with jax.numpy_rank_promotion("allow"):
+        found = of_architectures(["unet"], width=1 / 16, batch=1, rounds=1)["unet"]
+        model = ARCHITECTURES["unet"].made(1 / 16)
+    assert found["dead"] == found["removed"] == sum(each // 2 * 2 for each in (4, 8, 16, 32, 16, 8, 4))
+    assert found["parameters"][0] == sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert found["macs"][1] < 0.5 * found["macs"][0]
+    assert found["difference"] < 1e-5
+    lines = Architectures().text({"unet": found}).splitlines()
+    assert lines[2].startswith(f"| unet | {found['units']} | {found['dead']} | {found['dead']} | ")
+    assert len({line.count("|") for line in lines[:3]}) == 1
+    assert lines[-1] == found["processor"]
+    assert main(["bench", "architectures", "--names", "alexnet"]) == 2
+    assert "names must be one of resnet-18 vgg-16" in capsys.readouterr().err
+
+
+PRUNING = ["bench", "shrink", "--against", "torch-pruning", "--width", "0.0625", "--batch", "1", "--rounds", "1"]
+
+
+def test_a_rival_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PRUNING[:3], "torch", "--model", "resnet-18"]) == 2
+    assert "against must be torch-pruning" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert main([*PRUNING, "--model", "resnet-18"]) == 2
+    assert "pip install 'jaxsparse[torch-pruning]'" in capsys.readouterr().err
+
+
+def test_against_torch_pruning(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both tools take the same channels out of ResNet-18, and neither changes what it computes."""
+    pytest.importorskip("torch_pruning")
+    assert main([*PRUNING, "--model", "mlp"]) == 2
+    assert "model must be one of resnet-18 vgg-16" in capsys.readouterr().err
+    assert main([*PRUNING, "--model", "resnet-18", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for what in ("parameters", "macs"):
+        assert found["jaxsparse"][what] == found["torch-pruning"][what] < found["torch"][what] == found["jax"][what]
+    assert max(found[tool]["difference"] for tool in ("jaxsparse", "torch", "torch-pruning")) < 1e-5
+
+
+def test_torch_pruning_drops_constants() -> None:
+    """Of VGG-16's dense units half have a bias alone: with these at zero, and only then, nothing changes."""
+    pytest.importorskip("torch_pruning")
+    torch_shrink = importlib.import_module("jaxsparse.bench.torch_shrink")
+    architecture = ARCHITECTURES["vgg-16"]
+    model, x = architecture.made(1 / 16), np.asarray(architecture.input(2))
+
+    def change() -> float:
+        state = flatten(nnx.state(model, nnx.Not(nnx.RngState)))
+        theirs = torch_shrink.network("vgg-16", {name: np.asarray(leaf) for name, leaf in state.items()})
+        dead = {name: np.asarray(mask) for name, mask in dead_by_scale(model, 1e-3, x).items()}
+        before, after = (
+            torch_shrink.outputs(each, x) for each in (theirs, torch_shrink.pruned(theirs, dead, architecture.shape))
+        )
+        return float(np.max(abs(after - before)) / np.max(abs(before)))
+
+    assert change() > 1e-2
+    for place in (0, 3):
+        layer = model.classifier.layers[place]
+        layer.bias[...] = jnp.where((layer.kernel[...] == 0).all(0), 0, layer.bias[...])
+    assert change() < 1e-5

@@ -16,7 +16,7 @@ ROWS = [
     {"grid", "pruning", "export", "monitor"},
     {"report", "bench", "decay", "smaller", "settings", "comparison", "cli"},
 ]
-EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx"}
+EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx", "torch_pruning"}
 
 
 def part(module: str) -> str | None:

@@ -273,7 +273,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
         lambda: data.arrays((X.astype(np.uint8), Y), test=(X.astype(np.uint8), Y), name="a"),
         r"train examples must be \[n, height, width, channels\] where they are uint8",
     ),
-    (lambda: js.Grid(MINE, "mlp"), r"model must be a network of your own for examples of the shape \[6\]"),
+    (lambda: js.Grid(MINE, "basicnet"), r"model must be a network of your own for examples of the shape \[6\]"),
     (lambda: js.Grid(MINE, Net, widths=(3,)), "widths must be left out, Net is no network of this package"),
     (lambda: js.Grid(MINE, Net, batch=201), "batch must be at most the 200 training images of mine"),
     (lambda: js.Grid(MINE, Net, pixels="unit"), "pixels must be standardised for what are no images"),

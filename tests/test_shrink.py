@@ -447,6 +447,45 @@ def test_sizes_in_the_code() -> None:
     assert "conv" in report.notes[0]
 
 
+class Apart(nnx.Module):
+    """One axis of channels that its code takes apart: into heads of one product, or into an image."""
+
+    def __init__(self, rngs: nnx.Rngs, heads: int = -1):
+        self.heads, self.width = heads, 12
+        self.token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, 5)))
+        self.qkv, self.proj = nnx.Linear(5, 36, rngs=rngs), nnx.Linear(12, 32, rngs=rngs)
+        self.decode = nnx.Conv(8, 3, (3, 3), rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.concatenate([jnp.broadcast_to(self.token[...], (len(x), 1, 5)), x], 1)
+        size = 4 if self.heads < 0 else self.width // self.heads
+        q, k, v = (part.reshape(*x.shape[:2], self.heads, size) for part in jnp.split(self.qkv(x), 3, -1))
+        y = jnp.einsum("nhts,nshd->nthd", nnx.softmax(jnp.einsum("nthd,nshd->nhts", q, k)), v)
+        y = self.proj(y.reshape(*x.shape[:2], -1)).mean(1)
+        return self.decode(nnx.relu(y.reshape(len(y), 2, 2, -1)))
+
+
+def test_channels_that_a_reshape_takes_apart() -> None:
+    """Heads go whole, with query and key; of an image the channels at all of its pixels. One unit alone stays."""
+    model = randomised(lambda: Apart(nnx.Rngs(0)), 18)
+    gone, image = mask(36, *range(28, 32), 32), np.isin(np.arange(32) % 8, [1, 6])
+    for layer, units in ((model.qkv, gone), (model.proj, image)):
+        layer.bias[...] = jnp.where(units, 0, layer.bias[...])
+    _, report = check(model, images(3, 4, 5), {"qkv": gone, "proj": image})
+    assert report.layers["qkv"].kept.tolist() == [at for at in range(36) if not 4 <= at % 12 < 8]
+    assert report.kept_dead == {"qkv": {"its channel is alive in another term of a sum, or elsewhere": 1}}
+    assert report.layers["proj"].kept.tolist() == np.flatnonzero(~image).tolist()
+
+
+def test_a_number_of_heads_in_the_code() -> None:
+    model = randomised(lambda: Apart(nnx.Rngs(0), heads=3), 18)
+    gone = mask(36, *range(28, 32))
+    model.qkv.bias[...] = jnp.where(gone, 0, model.qkv.bias[...])
+    _, report = check(model, images(3, 4, 5), {"qkv": gone})
+    assert report.removed == {}
+    assert report.notes == ("qkv keeps its units: the model's own code depends on how many there are",)
+
+
 class Sorted(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
         self.first = nnx.Linear(3, 4, rngs=rngs)

@@ -129,6 +129,27 @@ def test_constants_at_other_lengths(build: Any, kept: int, example: int) -> None
         assert sum(report.kept_dead["phi"].values()) == 10
 
 
+class Table(Positions):
+    """Positions looked up one by one: beyond the end of the table there are no numbers."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = self.b(jax.nn.relu(self.phi(x))).mean(1)
+        return self.c(jax.nn.relu(h + jnp.take(self.positions[...], jnp.arange(x.shape[1]), axis=0).mean(0)[None]))
+
+
+def test_a_length_beyond_a_table_is_none_that_the_model_takes() -> None:
+    model = Table(nnx.Rngs(0))
+    model.b = nnx.Linear(24, 16, rngs=nnx.Rngs(1))
+    model.phi.kernel[...] = model.phi.kernel[...].at[:, :14].set(0)
+    model.phi.bias[...] = model.phi.bias[...].at[:14].set(0.5)
+    x = jnp.asarray(RNG.normal(size=(3, 12, 16)), jnp.float32)
+    assert jnp.isnan(model(jnp.ones((1, 13, 16)))).all()
+    smaller, report = js.shrink(model, x)
+    assert report.folded == {"phi": 14}
+    for length in (1, 12):
+        np.testing.assert_allclose(smaller(x[:, :length]), model(x[:, :length]), rtol=1e-5, atol=1e-5)
+
+
 class Trees(Plain):
     def __call__(self, batch: dict[str, Any]) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = super().__call__(batch["x"])

@@ -163,6 +163,24 @@ def test_attention_and_a_fused_gate() -> None:
     np.testing.assert_allclose(found.units["fused"].norm, expected, rtol=1e-6)
 
 
+def test_a_token_beside_what_a_layer_puts_out() -> None:
+    """Where other values join and a table of positions is added, units of the layer are no longer told."""
+
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.patch, self.head = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+            self.token, self.places = nnx.Param(jnp.ones((1, 1, 4))), nnx.Param(jnp.ones((1, 6, 4)))
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            token = jnp.broadcast_to(self.token[...], (len(x), 1, 4))
+            return self.head(jnp.concatenate([token, self.patch(x)], 1) + self.places)
+
+    model, x = Model(nnx.Rngs(0)), jnp.asarray(RNG.normal(size=(2, 5, 3)), jnp.float32)
+    found: Any = js.measure(model, x)
+    assert list(found.units) == ["patch"]
+    np.testing.assert_allclose(found.units["patch"].activation, abs(np.asarray(model.patch(x))).max((0, 1)), rtol=1e-6)
+
+
 class Stacked(nnx.Module):
     """Layers of one depth after another, scanned over."""
 
@@ -324,6 +342,33 @@ def test_copies_of_the_weights_are_cut_and_folded() -> None:
     np.testing.assert_allclose(flatten(state.z)["b/bias"], smaller.b.bias[...], rtol=1e-6)
     gradients = jax.tree.map(lambda w: jnp.where(jnp.arange(w.size).reshape(w.shape) % 2, 1.0, -1.0), params)
     np.testing.assert_array_equal(flatten(report.cut.apply(gradients))["b/bias"], flatten(gradients)["b/bias"])
+
+
+class Scaled(nnx.Module):
+    """Kernels that decayed, and scales near 1."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.a, self.norm, self.b = (
+            nnx.Linear(6, 9, rngs=rngs),
+            nnx.BatchNorm(9, rngs=rngs),
+            nnx.Linear(9, 3, rngs=rngs),
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.b(nnx.relu(self.norm(self.a(x))))
+
+
+def test_second_moments_are_no_copy_of_the_weights() -> None:
+    """They are positive, as the scales are, so that they point where the weights do; still they are cut as they are."""
+    model, x = Scaled(nnx.Rngs(0)), jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
+    for layer in (model.a, model.b):
+        layer.kernel[...] = 0.1 * layer.kernel[...]
+    model.norm.bias[...] = jnp.full(9, 0.5)
+    _, report = js.shrink(model, x, {"a": np.arange(9) < 4})
+    assert report.folded == {"a": 4}
+    moments = jax.tree.map(lambda w: jnp.full_like(w, 10.0 ** (-2 * w.ndim)), nnx.state(model, nnx.Param))
+    for leaf in jax.tree.leaves(report.cut.apply(moments)):
+        np.testing.assert_array_equal(leaf, jnp.float32(10.0 ** (-2 * leaf.ndim)))
 
 
 def test_a_flattened_state_and_donated_buffers() -> None:

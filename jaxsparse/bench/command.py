@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import tyro
 
 from jaxsparse import records
+from jaxsparse.bench import arguments
 from jaxsparse.bench.decay import decay
 from jaxsparse.bench.grid import grid
 from jaxsparse.bench.measuring import measure
@@ -17,7 +19,7 @@ from jaxsparse.bench.picture import draw
 from jaxsparse.bench.precision import precision
 from jaxsparse.bench.profile import profile
 from jaxsparse.bench.scale import scale
-from jaxsparse.bench.shrink import shrink
+from jaxsparse.bench.shrink import against_torch_pruning, of_architectures, shrink
 from jaxsparse.bench.step import step
 from jaxsparse.bench.timing import Work
 from jaxsparse.data import noise
@@ -65,6 +67,10 @@ class Printed:
 
     json: bool = False
     """print one JSON object instead of text"""
+
+    def text(self, found: Mapping[str, Any]) -> str:
+        """What was measured, for people."""
+        return "\n".join(f"{name:24} {value}" for name, value in found.items())
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,43 @@ class Measure(Rounds, Training):
 class Shrink(Rounds, Network):
     """Time a network before and after half of its units are removed."""
 
+    against: str | None = None
+    """torch-pruning: remove the same dead channels with it, of a resnet-18 or vgg-16 on 64x64x3 in PyTorch, and time
+    both, alternating"""
+
     def measure(self) -> Found:
-        return shrink(self.model, self.width, self.shape, self.batch, self.rounds)
+        if self.against is None:
+            return shrink(self.model, self.width, self.shape, self.batch, self.rounds)
+        arguments.check(self.rounds, self.against, "torch-pruning")
+        return against_torch_pruning(self.model, self.width, self.batch, self.rounds)
+
+
+@dataclass(frozen=True)
+class Architectures(Rounds):
+    """Time networks as their authors write them before and after half of the units that each can lose are removed."""
+
+    names: tuple[str, ...] = ()
+    """resnet-18, vgg-16, mobilenet-v2, convnext, gpt, vit or unet [all]"""
+    width: float = 0.5
+    """multiplies their own widths"""
+    batch: int = 8
+    """inputs in a call"""
+
+    def measure(self) -> Found:
+        return dict(of_architectures(self.names, self.width, self.batch, self.rounds))
+
+    def text(self, found: Mapping[str, Any]) -> str:
+        """A table in Markdown."""
+        lines = [
+            "| network | units | dead | removed | parameters | multiplications | latency | largest difference |",
+            "|---------|------:|-----:|--------:|-----------:|----------------:|--------:|-------------------:|",
+        ]
+        for name, row in found.items():
+            parameters, macs = (" → ".join(f"{each:,}" for each in row[key]) for key in ("parameters", "macs"))
+            latency = " → ".join(f"{each:.3g}" for each in row["milliseconds"])
+            cells = name, row["units"], row["dead"], row["removed"], parameters, macs, f"{latency} ms"
+            lines.append(f"| {' | '.join(map(str, cells))} | {row['difference']:.1e} |")
+        return "\n".join([*lines, "", next(iter(found.values()))["processor"]])
 
 
 @dataclass(frozen=True)
@@ -181,6 +222,7 @@ What: TypeAlias = (
     | Annotated[Decay, tyro.conf.subcommand("decay")]
     | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Shrink, tyro.conf.subcommand("shrink")]
+    | Annotated[Architectures, tyro.conf.subcommand("architectures")]
     | Annotated[Precision, tyro.conf.subcommand("precision")]
     | Annotated[Profile, tyro.conf.subcommand("profile")]
 )
@@ -196,5 +238,5 @@ class Bench:
 def command(flags: Bench) -> int:
     """The command's action; its exit status."""
     found = flags.what.measure()
-    print(json.dumps(found) if flags.what.json else "\n".join(f"{name:24} {value}" for name, value in found.items()))
+    print(json.dumps(found) if flags.what.json else flags.what.text(found))
     return 0

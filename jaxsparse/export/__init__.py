@@ -2,7 +2,7 @@
 
 A network goes with its `Card`, which says what it is and how to feed it:
 
-    model, card = js.from_torch("vgg16_bn.safetensors", "vgg-16", shape=(224, 224, 3))
+    model, card = js.from_torch("vgg16_bn.pth", "vgg-16", shape=(224, 224, 3))
     smaller, report = js.shrink(model, example)
     js.save("smaller.safetensors", smaller, card)   # or .onnx, .stablehlo
     js.load("smaller.safetensors")
@@ -14,7 +14,8 @@ A network goes with its `Card`, which says what it is and how to feed it:
 | `stablehlo`   | the network as a program for CPU, GPU and TPU; the card beside | `jax.export.deserialize`           |
 
 Any `flax.nnx` model of your own goes as `js.save("mine.safetensors", model)` and comes back, of whatever sizes, as
-`js.load("mine.safetensors", like=model)`.
+`js.load("mine.safetensors", like=model)`; so does the `state_dict` of a PyTorch network whose modules have the same
+names, `js.load("theirs.pth", like=model)`.
 
 The last two take any number of images `[n, height, width, channels]`, normalised as the card says, and give logits.
 """

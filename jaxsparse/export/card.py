@@ -15,7 +15,7 @@ from flax import nnx
 
 import jaxsparse
 from jaxsparse import data, models, records
-from jaxsparse.config import DOUBLE, InvalidInput, name_of, require
+from jaxsparse.config import DOUBLE, InvalidInput, name_of, require, require_choice
 from jaxsparse.layers import activation
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten
@@ -31,7 +31,7 @@ class Card:
     model: str
     """name of the network"""
     shape: tuple[int, ...]
-    """of an image: height, width, channels"""
+    """of an image: height, width, channels; of what another network than the package's takes"""
     classes: int
     built: tuple[int, ...]
     """units of each hidden layer as the network was built; how many are left, the arrays show"""
@@ -49,6 +49,8 @@ class Card:
     mean: tuple[float, ...] = ()
     """per channel, of pixels from 0 to 255: a network is fed (pixels - mean) / deviation; empty: not known"""
     deviation: tuple[float, ...] = ()
+    dtype: str = "float32"
+    """of what the network takes; int32: tokens"""
     run: Mapping[str, Any] = field(default_factory=dict)
     """how it was trained: the `run.json` of its run"""
 
@@ -60,11 +62,12 @@ class Card:
             require(whole, f"card's {name}", found, f"whole numbers from 0 to {LARGEST}")
         fits = len(self.shape) == 3 or (len(self.shape) > 0 and self.model not in models.names())
         require(fits and min(self.shape) > 0, "card's shape", self.shape, "height, width and channels")
+        require_choice("card's dtype", self.dtype, ("float32", "int32"))
         require(self.classes > 0, "card's classes", self.classes, "at least 1")
         for name, found in {"slope": (self.slope,), "mean": self.mean, "deviation": self.deviation}.items():
             finite = all(isinstance(number, int | float) and math.isfinite(number) for number in found)
             require(finite, f"card's {name}", found, "finite numbers")
-        for name, kind in {"model": str, "activation": str, "batch_norm": bool, "run": Mapping}.items():
+        for name, kind in {"model": str, "activation": str, "dtype": str, "batch_norm": bool, "run": Mapping}.items():
             require(isinstance(getattr(self, name), kind), f"card's {name}", getattr(self, name), f"a {kind.__name__}")
 
     @classmethod
@@ -96,7 +99,8 @@ class Card:
           InvalidInput: for metadata that `metadata` has not made.
         """
         try:
-            told = {"batch_norm": json.dumps(cls.batch_norm), **metadata}  # older files do not tell it
+            older = {name: json.dumps(getattr(cls, name)) for name in ("batch_norm", "dtype")}  # do not tell it
+            told = {**older, **metadata}
             found: dict[str, Any] = {each.name: json.loads(told[each.name]) for each in fields(cls)}
         except (KeyError, ValueError):
             raise InvalidInput("file must be one that `jaxsparse export` wrote, its metadata are not a card") from None
@@ -126,10 +130,11 @@ class Card:
         Raises:
           InvalidInput: for an unknown network, or where an array is missing, too many, or of another type or shape.
         """
+        shape: Any = self.shape
         model = nnx.eval_shape(
             lambda: models.build(
                 self.model,
-                shape=self.shape,
+                shape=shape,
                 classes=self.classes,
                 widths=self.built,
                 head=self.head,

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError, safe_open
 
 from jaxsparse import models, records
 from jaxsparse.config import InvalidInput, require
+from jaxsparse.export import state_dict
 from jaxsparse.export.card import Card
+from jaxsparse.export.tensors import arrays_of
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten
 
@@ -32,7 +34,7 @@ def beside(run: str | Path, ending: str) -> Path:
     return whole.with_name(whole.name + ending)
 
 
-def load(path: str | Path, like: nnx.Module | None = None) -> Any:
+def load(path: str | Path | Mapping[str, Any], like: nnx.Module | None = None) -> Any:
     """The trained network of a run or an export, in evaluation mode; also one that `jaxsparse shrink` has made smaller.
 
     A shrunk network is the class of its run, whose arrays have the sizes that they have in the file.
@@ -41,12 +43,20 @@ def load(path: str | Path, like: nnx.Module | None = None) -> Any:
       like: a model of your own with the file's arrays, by name, whose sizes may be others; left as it is. The one that
         is given back is in the same mode. Without, the file says which of this package's networks it holds.
       path: a `.safetensors` file that `jaxsparse export` or `js.save` wrote, or a folder: of a run (with `run.json`),
-        of a training that holds just one, or with one such file.
+        of a training that holds just one, or with one such file. With `like` also the `state_dict` of a PyTorch network
+        whose modules have the same names, or a `.pth` file of one (which needs PyTorch; nothing in it is run).
 
     Raises:
       InvalidInput: where there is no network, or one of a run that failed or whose weights are not finite.
       Damaged: where it is not what was written.
     """
+    foreign = isinstance(path, Mapping) or Path(path).suffix in state_dict.PICKLED
+    if foreign:
+        if like is None:
+            raise InvalidInput("like must be a model that a state_dict fits, or see js.from_torch, got None")
+        arrays = state_dict.renamed(state_dict.arrays_of(path), like)
+        return replace_arrays(like, {name: jnp.asarray(array) for name, array in arrays.items()})
+    assert not isinstance(path, Mapping)
     if like is None:
         return read(path)[0]
     file = Path(path)
@@ -79,16 +89,3 @@ def read(path: str | Path) -> tuple[models.Network, Card]:
             raise InvalidInput(f"run must be one with finite weights, got {str(folder)!r}: {told}")
     whole = bool(described) and "shrunk" not in described and not described["run"].get("shrink_every")
     return card.network(arrays, exact=whole), card
-
-
-def arrays_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays by name, and metadata, of a safetensors file.
-
-    Raises:
-      InvalidInput: for a file that is none, or with numbers that NumPy lacks (bfloat16).
-    """
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:
-        raise InvalidInput(f"file must be a readable .safetensors file, got {str(path)!r}: {error}") from None

@@ -1,6 +1,6 @@
-"""VGG networks that PyTorch has trained, from their weights saved as safetensors.
+"""VGG and ResNet networks that PyTorch has trained, from their `state_dict` or a file of it.
 
-In PyTorch: `safetensors.torch.save_file(network.state_dict(), "vgg16_bn.safetensors")`. Two layouts are known:
+A ResNet-50 is one of torchvision's layout. Of VGG two are known:
 
 | layout           | convolutions | after the last one                                   | dense layers   |
 |------------------|--------------|------------------------------------------------------|----------------|
@@ -21,16 +21,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxsparse import models
 from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.export import state_dict
 from jaxsparse.export.card import Card
-from jaxsparse.export.loading import arrays_of
+from jaxsparse.export.state_dict import Source
+from jaxsparse.models import resnet
+from jaxsparse.models.block import LARGE
 from jaxsparse.models.vgg import GROUPS
 
 EPSILON = 1e-5
@@ -70,22 +73,25 @@ class _Layer(NamedTuple):
 
 
 def from_torch(
-    path: str | Path,
+    source: Source,
     model: str,
     *,
     shape: tuple[int, int, int],
     mean: tuple[float, ...] = (),
     deviation: tuple[float, ...] = (),
-) -> tuple[models.VGG, Card]:
-    """A VGG that PyTorch has trained: the same logits for the same images, up to float32's rounding.
+) -> tuple[models.Network, Card]:
+    """A network that PyTorch has trained: the same logits for the same images, up to float32's rounding.
 
-        network, card = js.from_torch("vgg16_bn.safetensors", "vgg-16", shape=(224, 224, 3))
+        network, card = js.from_torch("vgg16_bn.pth", "vgg-16", shape=(224, 224, 3))
         smaller, report = js.shrink(network, example)
         js.save("smaller.safetensors", smaller, card)
 
+    A network of your own that is written in both goes by `js.load("mine.pth", like=model)`.
+
     Args:
-      path: its `state_dict` as safetensors, in one of the layouts that the module names.
-      model: `vgg-11`, `vgg-16` or `vgg-19`; widths are those of the file.
+      source: its `state_dict` in one of the layouts that the module names, or a file of it: `.safetensors`, or `.pth`,
+        which needs PyTorch (`weights_only=True`: nothing in it is run).
+      model: `vgg-11`, `vgg-16`, `vgg-19` or `resnet-50`; widths are those of the file.
       shape: of the images, height, width, channels.
       mean, deviation: per channel, of pixels from 0 to 255, for the card; the file does not have them.
 
@@ -95,8 +101,18 @@ def from_torch(
     Raises:
       InvalidInput: for a file that is no such network, or images that do not fit it.
     """
-    require_choice("model", model, tuple(_DEPTHS))
-    parts = _parts(arrays_of(Path(path))[0])
+    require_choice("model", model, (*_DEPTHS, "resnet-50"))
+    given = state_dict.arrays_of(source)
+    arrays, card = _resnet(given, shape) if model == "resnet-50" else _vgg(given, model, shape)
+    card = replace(card, mean=mean, deviation=deviation)
+    return card.network(arrays), card
+
+
+def _vgg(
+    given: Mapping[str, np.ndarray], model: str, shape: tuple[int, int, int]
+) -> tuple[dict[str, np.ndarray], Card]:
+    """The arrays of our network, and its card."""
+    parts = _parts(given)
     slimming = "feature" in parts
     convolutions, dense = parts["feature" if slimming else "features"], parts["classifier"]
     ends = tuple(accumulate(GROUPS[_DEPTHS[model]]))
@@ -130,12 +146,48 @@ def from_torch(
         head=tuple(len(layer.weight) for layer in dense[:-1]),
         pooled=pooled,
         flatten=not slimming,
-        mean=mean,
-        deviation=deviation,
     )
-    network = card.network(arrays)
-    assert isinstance(network, models.VGG)
-    return network, card
+    return arrays, card
+
+
+def _resnet(given: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> tuple[dict[str, np.ndarray], Card]:
+    """The arrays of our network, and its card."""
+    left = {name.removeprefix("module."): array for name, array in given.items()}
+    arrays: dict[str, np.ndarray] = {}
+
+    def taken(name: str, axes: int) -> np.ndarray:
+        found = left.pop(name, np.zeros(()))
+        require(found.ndim == axes, name, list(found.shape), f"an array of {axes} axes, as in torchvision's resnet50")
+        return found.astype(np.float32)
+
+    def put(conv: str, norm: str, kernel: str, ours: str) -> int:
+        """A convolution and its normalisation; its units."""
+        weight = taken(f"{conv}.weight", 4)
+        arrays[kernel] = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+        for theirs, name in (("weight", "scale"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var")):
+            arrays[f"{ours}/{name}"] = taken(f"{norm}.{theirs}", 1)
+        return len(weight)
+
+    side = 7 if min(shape[:2]) > LARGE else 3
+    window = left.get("conv1.weight", np.zeros(())).shape[2:]
+    fits = window in ((), (side, side))  # without it, `put` says so
+    require(fits, "shape", shape, f"images whose sides are {'all above' if side == 3 else 'not all above'} {LARGE}")
+    first = put("conv1", "bn1", "first/linear/kernel", "first/norm")
+    outer, inner = list[int](), list[int]()
+    for group, times in enumerate(resnet.BLOCKS, start=1):
+        for block in range(times):
+            here, number = f"layer{group}.{block}", len(outer)
+            for at in (0, 1):
+                ours = f"inner/{2 * number + at}"
+                inner.append(put(f"{here}.conv{at + 1}", f"{here}.bn{at + 1}", f"{ours}/linear/kernel", f"{ours}/norm"))
+            outer.append(put(f"{here}.conv3", f"{here}.bn3", f"outer/{number}/kernel", f"norms/{number}"))
+            if block == 0:
+                shorter, norm = f"{here}.downsample.0", f"{here}.downsample.1"
+                put(shorter, norm, f"shortcuts/{number}/kernel", f"shortcut_norms/{number}")
+    arrays |= {"head/kernel": np.ascontiguousarray(taken("fc.weight", 2).T), "head/bias": taken("fc.bias", 1)}
+    require(not left, "state_dict", sorted(left)[:3], "without arrays that torchvision's resnet50 has not")
+    built = (first, *outer, *inner)
+    return arrays, Card(model="resnet-50", shape=shape, classes=len(arrays["head/bias"]), built=built)
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

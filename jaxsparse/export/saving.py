@@ -54,7 +54,7 @@ def _onnx(model: nnx.Module, card: Card) -> bytes:
         try:
             converted = jax2onnx.to_onnx(
                 forward(model),
-                [("n", *card.shape)],
+                [jax.ShapeDtypeStruct(("n", *card.shape), card.dtype)],
                 model_name=card.model,
                 input_names=["images"],
                 output_names=["logits"],
@@ -71,7 +71,7 @@ def _onnx(model: nnx.Module, card: Card) -> bytes:
 def _stablehlo(model: nnx.Module, card: Card) -> bytes:
     _extra("flatbuffers", "stablehlo")
     (n,) = jax.export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((n, *card.shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((n, *card.shape), jnp.dtype(card.dtype))
     return bytes(jax.export.export(jax.jit(forward(model)), platforms=PLATFORMS)(images).serialize())
 
 
@@ -91,7 +91,7 @@ def save(path: str | Path, model: nnx.Module, card: Card | None = None) -> list[
     Args:
       path: `.safetensors`, `.onnx` or `.stablehlo`. Beside the last one, which has no place for it, the card is written
         as `.json`. The folder is made if it is missing.
-      model: images `[n, height, width, channels]` to logits `[n, classes]`.
+      model: images `[n, height, width, channels]` to logits `[n, classes]`; or what the card's shape and dtype say.
       card: what the model is; may be left out for `.safetensors`, which `js.load(path, like=model)` gives back.
 
     Returns:

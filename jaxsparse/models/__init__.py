@@ -72,12 +72,14 @@ class _Entry(NamedTuple):
     """which of the widths are those of these layers"""
     dropout: bool = False
     """whether it can be built with dropout"""
+    images: bool = True
+    """whether it takes images only, not examples of any shape"""
     embedded: Embedded | None = None
     """none given: of convolutional networks, at an eighth of its widths"""
 
 
 _NETWORKS = {
-    "mlp": _Entry(MLP, MLP.WIDTHS, MLP.FEATURES, embedded=Embedded(epochs=1000, batch=64)),
+    "mlp": _Entry(MLP, MLP.WIDTHS, MLP.FEATURES, images=False, embedded=Embedded(epochs=1000, batch=64)),
     "basicnet": _Entry(
         BasicNet, BasicNet.WIDTHS, BasicNet.FEATURES, embedded=CONVOLUTIONAL._replace(widths=(16, 32, 32, 64))
     ),
@@ -120,7 +122,7 @@ def is_known(model: Model) -> bool:
 
 def _entry(model: Model) -> _Entry:
     if callable(model):
-        return _Entry(partial(_own, model), (), "", embedded=OWN)
+        return _Entry(partial(_own, model), (), "", images=False, embedded=OWN)
     if model not in _NETWORKS and ":" in model:
         raise InvalidInput(f"model must be given, as a record never imports code: {model}")
     require_choice("model", model, names())
@@ -241,7 +243,7 @@ def build(
       InvalidInput: for an unknown network, or what does not fit it.
     """
     entry = _entry(name)
-    fits = callable(name) or len(shape) == 3
+    fits = not entry.images or len(shape) == 3
     require(fits, "model", name, f"a network of your own for examples of the shape {list(shape)}: {name} takes images")
     require(entry.dropout or not dropout, "dropout", dropout, f"left out for {name}: only VGGs know it")
     dropping = {"dropout": True} if dropout else {}

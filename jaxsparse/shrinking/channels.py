@@ -14,7 +14,7 @@ means leaving out its positions everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from jaxsparse.tracing.program import Program, Step
 FIXED, FREE = 0, -1
 PARTS = 8
 """Most parts of one size that an axis of channels is cut into."""
+APART = "a reshape takes the axis of the channels apart"
 
 Labels = list[np.ndarray]
 """One array of labels an axis."""
@@ -38,8 +39,10 @@ class Channels:
       unknown: names of the primitives that no rule knows, with how often each occurs.
     """
 
-    def __init__(self, program: Program, removable: Sequence[bool]):
-        """`removable`: for every parameter, whether its axes may be cut at all."""
+    def __init__(self, program: Program, removable: Sequence[bool], alive: Callable[[int], np.ndarray]):
+        """`removable`: for every parameter, whether its axes may be cut at all; `alive`: booleans by number of a value,
+        the elements that do something."""
+        self._alive = alive
         self._parent = np.zeros(1, int)
         self.reasons: dict[int, str] = {}
         self.unknown: dict[str, int] = {}
@@ -145,7 +148,7 @@ class Channels:
             return [self._concatenate(operands, params["dimension"])]
         first = operands[0]
         if name == "reshape":
-            return [self._reshape(first, shapes[0])]
+            return [self._reshape(first, shapes[0], step.inputs[0])]
         if name == "dot_general":
             return [self._dot(step, *operands)]
         if name == "conv_general_dilated":
@@ -270,8 +273,8 @@ class Channels:
         padded = np.pad(spread, (max(low, 0), max(high, 0)), constant_values=FIXED)
         return padded[max(-low, 0) : len(padded) - max(-high, 0)]
 
-    def _reshape(self, labels: Labels, shape: tuple[int, ...]) -> Labels:
-        """Follows each axis of channels on its own; one that does not end along a single axis is pinned."""
+    def _reshape(self, labels: Labels, shape: tuple[int, ...], number: int) -> Labels:
+        """Follows each axis of channels on its own; one that is taken apart, as into heads, see `_parted`."""
         sizes = tuple(map(len, labels))
         free = all((axis == FREE).all() for axis in labels)
         found = [np.full(size, FREE if free else FIXED) for size in shape]
@@ -281,12 +284,46 @@ class Channels:
             index = tuple(slice(None) if other == axis else None for other in range(len(sizes)))
             moved = np.broadcast_to(source[index], sizes).reshape(shape)
             target = _only_axis(moved, last=axis == len(sizes) - 1)
-            if target is None or (found[target] > 0).any():
-                self.pin(labels, "a reshape takes the axis of the channels apart")
+            if target is None:
+                target = self._parted(moved, self._idle(number, axis, index).reshape(shape))
+            if target is None:
+                self.pin(source, APART)
+                continue
+            if (found[target] > 0).any():
+                self.pin(labels, APART)
                 return _fixed(shape)
             first = tuple(slice(None) if other == target else 0 for other in range(len(shape)))
             found[target] = moved[first]
         return found
+
+    def _idle(self, number: int, axis: int, index: tuple[slice | None, ...]) -> np.ndarray:
+        """Whether nothing at a position of an axis does anything, repeated to the value's shape."""
+        alive = self._alive(number)
+        idle = ~np.asarray(alive.any(tuple(other for other in range(alive.ndim) if other != axis)))
+        return np.broadcast_to(idle[index], alive.shape)
+
+    def _parted(self, moved: np.ndarray, idle: np.ndarray) -> int | None:
+        """Of the axes that channels are taken apart into, the one along which most of them do nothing in whole parts,
+        as an attention's heads or the channels of a flattened image; each part is one channel from now on. None where
+        no part is idle whole.
+
+        Args:
+          moved: the channel of each element.
+          idle: whether the element's channel does nothing.
+        """
+        parted = [axis for axis in range(moved.ndim) if moved.size and (moved != moved.take([0], axis)).any()]
+        if not parted:
+            return None
+        rest = [tuple(other for other in range(moved.ndim) if other != axis) for axis in range(moved.ndim)]
+        gain = {axis: idle.all(rest[axis]).mean() for axis in parted}
+        best = max(parted, key=lambda axis: gain[axis])
+        if not gain[best]:
+            return None
+        parts = np.moveaxis(moved, best, 0).reshape(moved.shape[best], -1)
+        for members in parts:
+            same = np.unique(members)
+            self._meet(np.full(len(same) - 1, same[0]), same[1:], APART)
+        return best
 
 
 def _only_axis(array: np.ndarray, last: bool) -> int | None:

@@ -97,7 +97,14 @@ class Input:
 
 
 def of_another_length(model: nnx.Module, example: Input) -> list[tuple[int, ...]] | None:
-    """Shapes, for the same batch, that the model takes too; None where it takes its own only."""
+    """Shapes, for the same batch, that the model takes too; None where it takes its own only. What it computes numbers
+    from that are none (looked up beyond the end of a table of positions) it does not take."""
+
+    def numbers(program: Program, given: Input) -> bool:
+        outputs = _outputs(program, model, given)
+        return all(np.isfinite(a).all() for a in outputs if jnp.issubdtype(a.dtype, jnp.inexact))
+
+    own: bool | None = None
     for other in LENGTHS if example.length else ():
         shapes = example.shapes(length=other(example.length))
         if any(size < 1 for shape in shapes for size in shape):
@@ -105,9 +112,13 @@ def of_another_length(model: nnx.Module, example: Input) -> list[tuple[int, ...]
         types = [array.dtype for array in example.arrays]
         tree = arrays_of(example.tree)[1]
         try:
-            trace(model, tree([jax.ShapeDtypeStruct(*both) for both in zip(shapes, types, strict=True)]))
+            program = trace(model, tree([jax.ShapeDtypeStruct(*both) for both in zip(shapes, types, strict=True)]))
         except Exception:  # whatever the model's own code raises at sizes it does not expect
             continue
+        if not numbers(program, example.drawn(shapes)):
+            own = numbers(trace(model, example.tree), example) if own is None else own
+            if own:
+                continue
         return shapes
     return None
 

@@ -270,8 +270,14 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     """Everything about a model but what is done with it."""
     program = trace(model, example.tree)
     leaves = jax.tree.leaves(nnx.state(model))
-    channels = _channels(program, leaves)
     flow = follow(program, leaves, example.arrays)
+
+    def alive(number: int) -> np.ndarray:
+        if number in program.dependent:
+            return flow.varies[number] & flow.read[number]
+        return np.asarray(flow.values[number]) != 0
+
+    channels = _channels(program, leaves, alive)
     busy = channels.pinned()
     for index, step in enumerate(program.steps):
         if index not in flow.read_by:
@@ -287,10 +293,10 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
     return _Analysis(program, channels, busy, flow)
 
 
-def _channels(program: Program, leaves: Sequence[Any]) -> Channels:
+def _channels(program: Program, leaves: Sequence[Any], alive: Callable[[int], np.ndarray]) -> Channels:
     numeric = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     used = [program.uses[number] > 0 for number in program.names.values()]
-    return Channels(program, [a and b for a, b in zip(numeric, used, strict=True)])
+    return Channels(program, [a and b for a, b in zip(numeric, used, strict=True)], alive)
 
 
 def parameters_left(model: nnx.Module, example: Any) -> Callable[[Dead], int]:
@@ -308,7 +314,8 @@ def parameters_left(model: nnx.Module, example: Any) -> Callable[[Dead], int]:
     """
     program = trace(model, example)
     state = nnx.state(model)
-    wired = _Channelled(program, channels := _channels(program, jax.tree.leaves(state)), channels.pinned())
+    channels = _channels(program, jax.tree.leaves(state), lambda number: np.ones(program.shapes[number], bool))
+    wired = _Channelled(program, channels, channels.pinned())
     layers = layers_of(model, example)
     units, trained = wired.units(layers), flatten(nnx.state(model, nnx.Param))
 

@@ -284,6 +284,7 @@ class _Reader:
         own = {start}  # values of the units themselves: not pooled, not averaged
         end, order, output = start, [start], start in program.outputs
         size = self._size(start, carried)
+        leading = _leading(carried)
         for later in program.steps[index + 1 :]:
             if not any(left.values()):
                 break
@@ -305,7 +306,8 @@ class _Reader:
                     own.add(number)
             last = later.outputs[-1]
             alone = not any(uses for number, uses in left.items() if number != last)
-            fits = alone and len(later.outputs) == 1 and last in own and bool(inside[last])
+            whole = any(role == leading for role, _ in inside[last])  # joining others may have lost the units
+            fits = alone and len(later.outputs) == 1 and last in own and whole
             if fits and self._size(last, inside[last]) <= size:  # flattening would make units of their positions
                 end = last
         return _Chain(end, inside[end], frozenset(order[: order.index(end) + 1]), output)
@@ -451,8 +453,12 @@ def labelled(found: Sequence[Layer], trainable: Sequence[str]) -> list[Layer]:
 
 def _unit_axes(carried: Carried) -> tuple[int, ...]:
     """Axes of a value along which its units stand: those of the weights; without any, of the scales."""
-    leading = WEIGHT if any(role == WEIGHT for role, _ in carried) else SCALE
-    return tuple(sorted({axis for role, origin in carried if role == leading for axis in origin.axes}))
+    return tuple(sorted({axis for role, origin in carried if role == _leading(carried) for axis in origin.axes}))
+
+
+def _leading(carried: Carried) -> str:
+    """The role whose units count."""
+    return WEIGHT if any(role == WEIGHT for role, _ in carried) else SCALE
 
 
 def _order(owner: np.ndarray, units: int) -> np.ndarray | None:
