@@ -40,7 +40,7 @@ from experiments.scales import MLP, PAPER, SCALES, Scale
 from experiments.yaguchi2018 import cells as yaguchi2018_cells
 from experiments.yaguchi2018 import claims as yaguchi2018_claims
 from jaxsparse import data, grid, records
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.grid.engine import step_seconds
 from jaxsparse.report import table as style
 

@@ -13,7 +13,7 @@ from flax import nnx
 
 from experiments.findings import read_rows, write_rows
 from jaxsparse import data, export, models, records, selectivity
-from jaxsparse.config import Thresholds
+from jaxsparse.criteria import Thresholds
 
 LOOSE = Thresholds(scale=1e-2, activation=1e-4)
 """The second pair of thresholds of Mehta et al. 2019, section 2.1."""

@@ -38,7 +38,8 @@ from typing import Any, NamedTuple
 
 from experiments.papers import Setting
 from jaxsparse import data
-from jaxsparse.config import Hyper, Run, require
+from jaxsparse.checks import require
+from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import Cell
 
 PLAIN = "ObjectNet3D renderings, 30 classes, plain background"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import sparsity_by_optimizer
 from jaxsparse import records
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.report import decay
 from jaxsparse.report.figures import png, svg
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.report import figures, histories, table
 
 

@@ -23,9 +23,10 @@ from jaxsparse import (
     thresholding,
     trees,
 )
+from jaxsparse.checks import InvalidInput
 from jaxsparse.comparison import Grid
-from jaxsparse.config import Hyper, InvalidInput, Run, Target, Thresholds
-from jaxsparse.criteria import Criterion
+from jaxsparse.config import Hyper, Run, Target
+from jaxsparse.criteria import Criterion, Thresholds
 from jaxsparse.dynamics import simulate
 from jaxsparse.explanation import explain
 from jaxsparse.export import from_torch, load, save

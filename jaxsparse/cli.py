@@ -21,7 +21,9 @@ import tyro
 
 from jaxsparse import data, decay, grid, loggers, models, records, report, rules, smaller, sparsity, stopping
 from jaxsparse.bench import command as bench_command
-from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, require
+from jaxsparse.checks import InvalidInput, name_of, require
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.data import command as data_command
 from jaxsparse.export import command as export_command
 from jaxsparse.export.own import Own

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jaxsparse import grid, records, regularizers, report, stopping
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.criteria import Criterion
 from jaxsparse.data import Data
 from jaxsparse.models import Model

@@ -6,66 +6,15 @@ seeds compiles once for each (model, optimizer, form of regularizer).
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 
-
-class InvalidInput(ValueError):
-    """Input that a person gave and can mend; its message is one line naming the field and the allowed values."""
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raises `InvalidInput` ("name must be allowed, got value") unless the condition holds."""
-    if not condition:
-        raise InvalidInput(f"{name} must be {allowed}, got {value!r}")
-
-
-def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises `InvalidInput` unless the value is one of the allowed ones."""
-    require(value in allowed, name, value, "one of " + " ".join(allowed))
-
-
-def name_of(thing: Any) -> str:
-    """What a setting is called: a name as it is, else the `name` of an object, a function's or a class's own.
-
-    Raises:
-      InvalidInput: for what has none.
-    """
-    thing = thing.func if isinstance(thing, partial) and not hasattr(thing, "name") else thing
-    for found in (thing, getattr(thing, "name", None), getattr(thing, "__name__", None)):
-        if isinstance(found, str):
-            return found
-    raise InvalidInput(f"a setting must have a name (an attribute `name`), got {thing!r}")
-
-
-def plain(settings: Any) -> Any:
-    """Settings as JSON can hold them: dataclasses as dicts, functions and classes as `module:name`, and everything else
-    that is no number by its name."""
-    if settings is None or isinstance(settings, str | int | float):
-        return settings
-    if isinstance(settings, Mapping):
-        return {name: plain(value) for name, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [plain(value) for value in settings]
-    if isinstance(settings, Path):
-        return str(settings)
-    if hasattr(settings, "described"):
-        return plain(settings.described)
-    if hasattr(settings, "shape"):  # a number that JAX or NumPy holds
-        return settings.tolist()
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type) and not hasattr(settings, "name"):
-        return {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-    name = name_of(settings)
-    settings = settings.func if isinstance(settings, partial) else settings
-    return f"{settings.__module__}:{settings.__qualname__}" if name == getattr(settings, "__name__", None) else name
-
+from jaxsparse.checks import require, require_choice
+from jaxsparse.criteria import Thresholds
 
 PRECISIONS = ("float32", "bfloat16")
 """Of a training's products and activations."""
@@ -73,24 +22,6 @@ MOST_EPOCHS = 10**6
 """Of a training."""
 DOUBLE = "float64"
 """Of everything in a training, to tell rounding from other differences; where JAX has it (`JAX_ENABLE_X64=true`)."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """When a unit counts as dead (Mehta et al. 2019, section 2.1; the norm's is not stated in any paper)."""
-
-    scale: float = 1e-3
-    """by scale: |gamma| below this"""
-    activation: float = 1e-12
-    """by activation: largest |activation| over the whole training set at most this"""
-    norm: float = 1e-3
-    """by norm: L2 norm of the incoming weights below this"""
-    own: tuple[Any, ...] = ()
-    """`criteria.Criterion` of a person's own, beside these"""
-
-    def __post_init__(self) -> None:
-        for name, value in (("scale", self.scale), ("activation", self.activation), ("norm", self.norm)):
-            require(math.isfinite(value) and value >= 0, f"threshold of {name}", value, "a finite number >= 0")
 
 
 @dataclass(frozen=True)

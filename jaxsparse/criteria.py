@@ -13,9 +13,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from jaxsparse.config import Thresholds, require
+from jaxsparse.checks import require
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a unit counts as dead (Mehta et al. 2019, section 2.1; the norm's is not stated in any paper)."""
+
+    scale: float = 1e-3
+    """by scale: |gamma| below this"""
+    activation: float = 1e-12
+    """by activation: largest |activation| over the whole training set at most this"""
+    norm: float = 1e-3
+    """by norm: L2 norm of the incoming weights below this"""
+    own: tuple[Any, ...] = ()
+    """`criteria.Criterion` of a person's own, beside these"""
+
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("activation", self.activation), ("norm", self.norm)):
+            require(math.isfinite(value) and value >= 0, f"threshold of {name}", value, "a finite number >= 0")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxsparse import rules, theory
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.regularizers import CoupledL2, DecoupledDecay
 
 SMALL = 1e-3

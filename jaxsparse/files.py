@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsparse import owners
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 
 PARTIAL = ".partial"
 """Suffix of what is still being written; whatever carries it after a crash is worthless."""

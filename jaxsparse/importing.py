@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 
 
 def imported(text: str, field: str) -> Any:

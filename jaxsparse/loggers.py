@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.files import write_text
 
 Log = Callable[[int, Mapping[str, float]], None]

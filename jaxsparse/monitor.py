@@ -24,7 +24,9 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import records, shrinking, sparsity
-from jaxsparse.config import Run, Thresholds, require
+from jaxsparse.checks import require
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.loggers import Log
 from jaxsparse.sparsity import Sparsity
 from jaxsparse.tracing import arrays_of

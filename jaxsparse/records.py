@@ -32,7 +32,9 @@ from safetensors.numpy import load, save
 
 import jaxsparse
 from jaxsparse import data
-from jaxsparse.config import InvalidInput, Run, Thresholds, name_of, plain, require
+from jaxsparse.checks import InvalidInput, name_of, plain, require
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.files import PARTIAL, Damaged, Unwritable, partial_of, remove, sealed, sync, unsealed
 from jaxsparse.files import clear_partial as clear_partial
 from jaxsparse.files import declare as declare

@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.trees import Kind, Mask, Tree, matched, of_kind
 
 Scalar: TypeAlias = float | jax.Array

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.regularizers import POSITIVE, Scalar, check_range
 
 

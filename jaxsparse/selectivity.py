@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.tree_util import Partial
 
-from jaxsparse.config import Thresholds
+from jaxsparse.criteria import Thresholds
 from jaxsparse.data import Dataset, Seen, Split, Stream, Streamed, batches_of, preprocess, seen_in
 from jaxsparse.data.passes import EVALUATION_BATCH
 from jaxsparse.sparsity import outputs, wiring_for

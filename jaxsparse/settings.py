@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxsparse import data, importing, models
-from jaxsparse.config import MOST_EPOCHS, Run, Target, Thresholds, require
+from jaxsparse.checks import require
+from jaxsparse.config import MOST_EPOCHS, Run, Target
+from jaxsparse.criteria import Thresholds
 
 POINTS = 25
 """Measurements during a training, where nothing else is said."""

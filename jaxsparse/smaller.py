@@ -22,7 +22,8 @@ from rich import box
 from rich.table import Table
 
 from jaxsparse import criteria, data, export, models, records, sparsity
-from jaxsparse.config import Thresholds, require, require_choice
+from jaxsparse.checks import require, require_choice
+from jaxsparse.criteria import Thresholds
 from jaxsparse.export.own import Own
 from jaxsparse.losses import evaluate
 from jaxsparse.report import table

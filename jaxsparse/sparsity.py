@@ -28,7 +28,8 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from jaxsparse import criteria
-from jaxsparse.config import Thresholds, require
+from jaxsparse.checks import require
+from jaxsparse.criteria import Thresholds
 from jaxsparse.data import Dataset, Seen, Split, Stream, examples, preprocess, seen_in
 from jaxsparse.losses import Loss, evaluate
 from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of, wiring

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.rules import RULES, resolve
 from jaxsparse.rules.law import Block, Law, State
 from jaxsparse.rules.recursion import CHUNK, Recursion, geometric, momentum_sgd

@@ -23,7 +23,8 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from jaxsparse import losses, models, regularizers, rules, schedules
-from jaxsparse.config import Hyper, InvalidInput, Run, name_of, require
+from jaxsparse.checks import InvalidInput, name_of, require
+from jaxsparse.config import Hyper, Run
 from jaxsparse.data import (
     Dataset,
     Description,

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 
 Tree: TypeAlias = Any
 """Any pytree of arrays (or of what the text says instead)."""

@@ -72,7 +72,7 @@ LOST: dict[str, dict[str, tuple[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SOME)
 def test_measured(name: str) -> None:
     """All that is dead is found, and nothing else, under the names of the network's own modules."""
     architecture, model, _, _ = shrunk(name)
@@ -92,7 +92,7 @@ def test_measured(name: str) -> None:
     assert sum(int(mask.sum()) for mask in found.dead["norm"].values()) + gates == zero
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SOME)
 def test_masked_and_shrunk_agree(name: str) -> None:
     """On inputs that were not the example, of other sizes too; all that was killed is gone."""
     architecture, model, smaller, report = shrunk(name)
@@ -105,7 +105,7 @@ def test_masked_and_shrunk_agree(name: str) -> None:
         agree(outputs(model, x), outputs(smaller, x))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SOME)
 def test_explicit_pruning(name: str) -> None:
     """Masks over the units of the computation, and what they leave of the network."""
     architecture, _, _, _ = shrunk(name)
@@ -169,7 +169,7 @@ def test_files(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SOME)
 def test_onnx(name: str, tmp_path: Path) -> None:
     pytest.importorskip("jax2onnx")
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -19,7 +19,8 @@ from experiments.prunings import PRUNINGS
 from experiments.scales import EMBEDDED, PAPER, Scale
 from experiments.studies import place
 from jaxsparse import models, pruning, records, trees
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import Cell
 from jaxsparse.shrinking import costs
 from jaxsparse.train import network

@@ -19,8 +19,8 @@ from jaxsparse.bench.architectures import ARCHITECTURES
 from jaxsparse.bench.command import Architectures
 from jaxsparse.bench.shrink import of_architectures
 from jaxsparse.bench.step import _torch_workers
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput
 from jaxsparse.data import noise
 from jaxsparse.shrinking import dead_by_scale
 from jaxsparse.trees import flatten

@@ -2,7 +2,9 @@
 
 import pytest
 
-from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from jaxsparse import data
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.data.dataset import Dataset, Description, Split
 
 

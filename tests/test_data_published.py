@@ -19,8 +19,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from jaxsparse import data
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput
 from jaxsparse.data import archives, cifar, imagenet, mnist, objectnet3d, prepared, tinyimagenet
 from jaxsparse.data.dataset import Arrays
 

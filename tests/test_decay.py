@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from jaxsparse import decay
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput
 from jaxsparse.report import decay as pictures
 from jaxsparse.report import decay_table, figures, table
 from jaxsparse.report.decay.curves import curves_of

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 import figures.__main__ as pictures
 from jaxsparse import CoupledL2, decay, theory
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.report.decay import FIGURES, draw
 from jaxsparse.report.decay.curves import rules_of, table_of
 from jaxsparse.report.decay.steps_map import steps_map

@@ -19,7 +19,7 @@ import pytest
 
 import jaxsparse as js
 from jaxsparse import regularizers, rules, schedules
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.dynamics import outcome, protocols, simulate
 
 STEPS = 600

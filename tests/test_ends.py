@@ -23,8 +23,9 @@ import pytest
 from PIL import Image
 
 from jaxsparse import data, files, grid, records, stopping
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.config import Run
 from jaxsparse.data import archives, images, mnist, objectnet3d, tinyimagenet
 from jaxsparse.grid import checkpoint
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxsparse as js
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.explanation import Explanation, explain
 
 COUPLED = js.CoupledL2

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 import jaxsparse as js
 from jaxsparse import files, grid, records
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.config import Run
 
 DECLARED = grid.Declaration(
     Run(widths=(8,), epochs=4, batch=200, measure_every=2),

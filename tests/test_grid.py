@@ -19,7 +19,8 @@ import pytest
 
 import jaxsparse as js
 from jaxsparse import data, grid, records, trees
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import running
 from jaxsparse.losses import evaluate
 from jaxsparse.train import make_train

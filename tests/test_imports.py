@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
-    {"config", "criteria", "trees", "tracing", "owners", "files", "stopping", "starting", "importing"},
+    {"checks", "config", "criteria", "trees", "tracing", "owners", "files", "stopping", "starting", "importing"},
     {"data", "layers", "models", "rules", "theory", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec
 from jax.test_util import check_grads
 
 from jaxsparse import layers
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.layers import products
 from jaxsparse.layers.direct import Geometry
 

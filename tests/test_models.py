@@ -11,7 +11,8 @@ from flax import nnx
 from jax import lax
 
 from jaxsparse import layers, models, trees
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
 from jaxsparse.trees import Kind
 
 

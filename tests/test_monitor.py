@@ -18,8 +18,9 @@ from flax import nnx
 
 import jaxsparse as js
 from jaxsparse import loggers, records, report
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Thresholds
+from jaxsparse.criteria import Thresholds
 
 X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from jaxsparse import data, files, grid, records, report, rules
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Run, Target
+from jaxsparse.config import Run, Target
 from jaxsparse.data import prepared
 from jaxsparse.grid import declaration
 

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 
 import jaxsparse as js
 from jaxsparse import data, files, records, shrinking
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.config import Hyper, Run
 
 DRAWN = np.random.default_rng(0)
 X = DRAWN.normal(size=(240, 6)).astype(np.float32)

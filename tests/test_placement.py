@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.data import folders
 from jaxsparse.grid import Cell, Engine, Placement, engine, packing
 from jaxsparse.grid.packing import PACKINGS, SEQUENTIAL

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from jaxsparse import data
 from jaxsparse.bench import precision
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.layers import RELU, BatchNorm
 from jaxsparse.train import make_train
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import models, pruning, trees
-from jaxsparse.config import InvalidInput, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.criteria import Thresholds
 from jaxsparse.pruning.layers import layers
 from jaxsparse.pruning.masks import masks_of
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import data, models, pruning, trees
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.pruning import fine_tuning
 from jaxsparse.train import make_train
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from jaxsparse import export, files, records
-from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.train import network
 
 RUN = Run(widths=(3, 4), milestones=(5,), epochs=10, measure_every=5, thresholds=Thresholds(norm=0.5))

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxsparse as js
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 
 STEPS, RATE, STRENGTH = 6, 0.1, 0.3
 GENERATOR = np.random.default_rng(0)

@@ -17,7 +17,8 @@ from rich.console import Console
 
 import figures.__main__ as pictures
 from jaxsparse import files, records, report
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
 from jaxsparse.grid import Declaration
 from jaxsparse.report import figures, gallery, histories, reading, table
 from jaxsparse.report.table import Column, Estimate, number, percent

@@ -17,7 +17,8 @@ from experiments.retsinas2020.networks import COLUMNS, NETWORKS, numbers
 from experiments.retsinas2020.trainings import Training, cells_of
 from experiments.scales import EMBEDDED, PAPER
 from experiments.studies import place
-from jaxsparse.config import InvalidInput, Run, Target
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run, Target
 from jaxsparse.train import network
 
 

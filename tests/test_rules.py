@@ -23,8 +23,9 @@ import pytest
 
 import jaxsparse as js
 from jaxsparse import decay, grid, records, rules, theory
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.config import Run
 from jaxsparse.rules import Form, Rule, scaled
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import layers, models
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.shrinking import Borders, masked
 from jaxsparse.tracing.program import RUN_ONCE
 

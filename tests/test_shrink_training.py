@@ -11,7 +11,7 @@ from flax import nnx
 
 import jaxsparse as js
 from jaxsparse import rules, trees
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.shrinking import costs
 from jaxsparse.trees import flatten
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import criteria, data, models, sparsity
-from jaxsparse.config import InvalidInput, Run, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.train import network
 
 

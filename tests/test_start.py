@@ -15,7 +15,8 @@ from flax import nnx
 
 import jaxsparse as js
 from jaxsparse import cli, data, grid, losses, records
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import Cell, Engine, Start, thinning
 from jaxsparse.train import make_train
 

@@ -16,8 +16,9 @@ from flax import nnx
 from test_data_published import write_imagenet
 
 from jaxsparse import data, grid, models, records, selectivity, sparsity
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.config import Hyper, Run
 from jaxsparse.data.streaming import Batch
 from jaxsparse.grid import Cell, checkpoint, streaming
 from jaxsparse.losses import evaluate

@@ -13,8 +13,10 @@ import pytest
 
 import jaxsparse as js
 from jaxsparse import grid, records, sparsity
+from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.config import Hyper, Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.grid import Cell, running, thinning
 from jaxsparse.grid.thinning import Pace, Places
 from jaxsparse.train import Row

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import jaxsparse as js
 from jaxsparse import cli, data, grid, models, records, thresholding, trees
-from jaxsparse.config import Hyper, InvalidInput, Run, Target
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.losses import cross_entropy, evaluate
 from jaxsparse.thresholding import Bounds, density, excess, gaussian, hard_shrink, squared
 from jaxsparse.train import State, make_train

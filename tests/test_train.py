@@ -12,7 +12,9 @@ import oracle
 import pytest
 
 from jaxsparse import data, export, grid, records, regularizers, rules, trees
-from jaxsparse.config import Hyper, InvalidInput, Run, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.export.command import with_moments
 from jaxsparse.losses import evaluate
 from jaxsparse.sparsity import observation

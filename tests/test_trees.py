@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxsparse import models, trees
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.trees import Kind
 
 PLAIN = {

@@ -11,7 +11,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxsparse as js
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.trees import Kind, flatten, kinds
 
 RNG = np.random.default_rng(0)

@@ -23,7 +23,8 @@ from experiments.yaguchi2018 import cells as made
 from experiments.yaguchi2018 import claims, following, scalefree
 from experiments.yaguchi2018.pictures import predicted_share
 from jaxsparse import cli, data, export, models, records, rules, sparsity, trees
-from jaxsparse.config import Hyper, InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Hyper, Run
 from jaxsparse.layers import dropout
 from jaxsparse.losses import cross_entropy
 from jaxsparse.models.block import he

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from experiments import papers
 from experiments.measured import Measured
 from experiments.prunings import found
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.grid import Cell
 from jaxsparse.report.figures import NEUTRAL, in_style
 from jaxsparse.rules import INK

@@ -15,7 +15,7 @@ from experiments.measured import Measured
 from experiments.papers import Setting
 from experiments.studies import place
 from jaxsparse import records
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.report.figures import in_style
 
 BANDS = ((5, 95), (25, 75))

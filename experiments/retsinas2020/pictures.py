@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from experiments.measured import Measured
 from experiments.retsinas2020.networks import lists, networks, numbers, values
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.grid import Cell
 from jaxsparse.report.figures import in_style
 from jaxsparse.thresholding import BINS

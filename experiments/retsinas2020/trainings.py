@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from experiments.scales import Scale
 from experiments.studies import place
 from jaxsparse import models
-from jaxsparse.config import Hyper, Run, Target, require_choice
+from jaxsparse.checks import require_choice
+from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.grid import Cell, Start
 from jaxsparse.rules import resolve
 

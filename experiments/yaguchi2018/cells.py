@@ -38,7 +38,8 @@ from dataclasses import dataclass, replace
 
 from experiments.scales import Scale
 from jaxsparse import data
-from jaxsparse.config import Hyper, Run, Thresholds
+from jaxsparse.config import Hyper, Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.grid import Cell
 from jaxsparse.train import steps_per_epoch
 

@@ -25,7 +25,7 @@ from experiments.yaguchi2018.following import (
     history,
     smallest,
 )
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.grid import Cell
 from jaxsparse.report.figures import in_style
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 
 RIVALS = {"torch": ("torch", "bench"), "torch-pruning": ("torch_pruning", "torch-pruning")}
 """The module of each rival, and the extra that it comes with."""

@@ -21,7 +21,7 @@ from jaxsparse import grid as grids
 from jaxsparse import records
 from jaxsparse.bench import arguments
 from jaxsparse.bench.timing import STRENGTH, Work, cell_seconds
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data import describe
 from jaxsparse.train import steps_per_epoch
 

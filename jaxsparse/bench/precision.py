@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxsparse import data, models, sparsity
 from jaxsparse.bench import arguments
-from jaxsparse.config import PRECISIONS, Hyper, Run, require
+from jaxsparse.checks import require
+from jaxsparse.config import PRECISIONS, Hyper, Run
 from jaxsparse.train import make_train
 
 HYPER = Hyper(1e-3, 1e-3, {"b1": 0.9, "b2": 0.99, "eps": 1e-8})

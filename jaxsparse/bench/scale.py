@@ -16,7 +16,7 @@ import jax
 from jaxsparse import grid
 from jaxsparse.bench import arguments
 from jaxsparse.bench.timing import Work, cell_seconds
-from jaxsparse.config import require
+from jaxsparse.checks import require
 
 DEVICES = (1, 2, 4, 8)
 

@@ -21,7 +21,7 @@ from flax import nnx
 from jaxsparse import data, models, sparsity
 from jaxsparse.bench import arguments
 from jaxsparse.bench.architectures import ARCHITECTURES
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.data import noise
 from jaxsparse.grid import processor
 from jaxsparse.shrinking import Report, dead_by_scale, masked

@@ -27,7 +27,7 @@ from jaxsparse import grid, models
 from jaxsparse.bench import arguments
 from jaxsparse.bench.roofline import roofline
 from jaxsparse.bench.timing import SECONDS, Work, cell_seconds
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.grid import processor
 from jaxsparse.thresholding import METHODS
 

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.data import (
     cifar,
     cluttered,

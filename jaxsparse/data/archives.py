@@ -20,7 +20,7 @@ from typing import IO
 
 from rich.progress import Progress
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.files import partial_of
 
 BLOCK = 1 << 20

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data import cache, digits
 from jaxsparse.data.dataset import Arrays, Dataset, Description, on_device
 

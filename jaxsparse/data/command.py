@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from jaxsparse import data
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data import folders
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.data import images
 from jaxsparse.data.dataset import Arrays, Dataset, Description, fingerprint, on_device
 

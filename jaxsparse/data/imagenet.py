@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.data import images, prepared
 from jaxsparse.data.archives import Archive, read_bounded, reading, tar_members
 from jaxsparse.data.dataset import Description

@@ -7,7 +7,7 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 
 MOST_PIXELS = 1 << 26
 """Of an image file, such as 8192x8192."""

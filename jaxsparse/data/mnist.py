@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data.archives import Archive, read_bounded, reading
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits, png

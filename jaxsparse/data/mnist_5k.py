@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsparse.config import InvalidInput, require_choice
+from jaxsparse.checks import InvalidInput, require_choice
 from jaxsparse.data import cache
 from jaxsparse.data.dataset import Arrays, Dataset, Description, on_device
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data.dataset import Arrays, Dataset, Description, Split
 from jaxsparse.data.given import Given
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data import images
 from jaxsparse.data.archives import Archive, reading
 from jaxsparse.data.dataset import Description

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.data import cache, folders, images
 from jaxsparse.data.dataset import Arrays, Dataset, Description, on_device
 from jaxsparse.files import clear_partial, partial_of, remove, write_text

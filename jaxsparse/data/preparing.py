@@ -9,7 +9,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import Progress
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data import prepared
 from jaxsparse.data.archives import Archive
 from jaxsparse.data.dataset import Description

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.data.archives import Archive, read_bounded, reading
 from jaxsparse.data.dataset import Description
 from jaxsparse.data.prepared import Example, Splits

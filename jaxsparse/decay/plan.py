@@ -11,7 +11,7 @@ import optax
 import tyro
 
 from jaxsparse import regularizers, rules
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.dynamics import protocols
 from jaxsparse.grid.declaration import MOST_CELLS
 

@@ -35,7 +35,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 
 CHUNK = 16384
 """Weights in a chunk on a CPU: with two moments and the gradient, 256 KiB of float32."""

@@ -15,7 +15,8 @@ from flax import nnx
 
 import jaxsparse
 from jaxsparse import data, models, records
-from jaxsparse.config import DOUBLE, InvalidInput, name_of, require, require_choice
+from jaxsparse.checks import InvalidInput, name_of, require, require_choice
+from jaxsparse.config import DOUBLE
 from jaxsparse.layers import activation
 from jaxsparse.shrinking import replace_arrays
 from jaxsparse.trees import flatten

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from jaxsparse import data, records
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.export.card import Card
 from jaxsparse.export.loading import folder_of, read
 from jaxsparse.export.saving import FORMATS, save

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import models, records
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.export import state_dict
 from jaxsparse.export.card import Card
 from jaxsparse.export.tensors import arrays_of

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from jaxsparse import data, importing, records
-from jaxsparse.config import Run, require
+from jaxsparse.checks import require
+from jaxsparse.config import Run
 from jaxsparse.export.loading import folder_of, load
 
 

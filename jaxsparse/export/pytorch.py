@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsparse import models
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.export import state_dict
 from jaxsparse.export.card import Card
 from jaxsparse.export.state_dict import Source

@@ -18,7 +18,7 @@ import safetensors.numpy
 from flax import nnx
 
 from jaxsparse import records
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 from jaxsparse.export.card import Card
 from jaxsparse.export.forward import forward
 from jaxsparse.trees import flatten

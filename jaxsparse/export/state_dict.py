@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from flax import nnx
 
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.export import tensors
 from jaxsparse.trees import flatten
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 
 
 def arrays_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

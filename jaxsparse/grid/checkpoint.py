@@ -27,7 +27,7 @@ import safetensors.numpy
 from jax.tree_util import keystr
 
 from jaxsparse import records, stopping
-from jaxsparse.config import InvalidInput, plain
+from jaxsparse.checks import InvalidInput, plain
 from jaxsparse.files import remove, write_bytes
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.train import Row, State

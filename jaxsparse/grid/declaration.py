@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxsparse import data, records, regularizers, rules, thresholding
-from jaxsparse.config import Hyper, InvalidInput, Run, Target, name_of, plain, require, require_choice
+from jaxsparse.checks import InvalidInput, name_of, plain, require, require_choice
+from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.files import differences
 from jaxsparse.grid.start import Start
 from jaxsparse.train import make_train

@@ -8,7 +8,7 @@ import os
 
 import jax
 
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 
 ACCELERATORS = (
     ("/dev/nvidia[0-9]*", "an NVIDIA GPU", "cuda"),

@@ -22,7 +22,8 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxsparse import data, models, sparsity
-from jaxsparse.config import Hyper, Run, name_of, require, require_choice
+from jaxsparse.checks import name_of, require, require_choice
+from jaxsparse.config import Hyper, Run
 from jaxsparse.grid.checkpoint import Reached
 from jaxsparse.grid.declaration import Cell
 from jaxsparse.grid.packing import PACKINGS, PROBE, SEQUENTIAL, on_noise, probed

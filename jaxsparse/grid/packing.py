@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsparse import data, layers, records
-from jaxsparse.config import Run, plain
+from jaxsparse.checks import plain
+from jaxsparse.config import Run
 from jaxsparse.data import folders, noise
 
 Tree = Any

@@ -17,7 +17,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxsparse import data, records, trees
-from jaxsparse.config import InvalidInput, Run
+from jaxsparse.checks import InvalidInput
+from jaxsparse.config import Run
 from jaxsparse.files import Unwritable
 from jaxsparse.grid import checkpoint, streaming, thinning
 from jaxsparse.grid.checkpoint import Kept, Reached

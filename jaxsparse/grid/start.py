@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import export, trees
-from jaxsparse.config import name_of, require
+from jaxsparse.checks import name_of, require
 from jaxsparse.train import Training
 from jaxsparse.trees import Tree
 

@@ -8,7 +8,8 @@ from functools import partial
 
 import jax
 
-from jaxsparse.config import Run, require, require_choice
+from jaxsparse.checks import require, require_choice
+from jaxsparse.config import Run
 from jaxsparse.grid.devices import join, use_every_core
 from jaxsparse.grid.engine import Placement
 from jaxsparse.grid.running import Trainer, train_here

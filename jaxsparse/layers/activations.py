@@ -9,7 +9,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 
 Activation: TypeAlias = Callable[[jax.Array], jax.Array]
 """A function of each number on its own."""

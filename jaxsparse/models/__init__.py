@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from flax import nnx
 
-from jaxsparse.config import InvalidInput, Run, name_of, require, require_choice
+from jaxsparse.checks import InvalidInput, name_of, require, require_choice
+from jaxsparse.config import Run
 from jaxsparse.layers import Activation, activation
 from jaxsparse.models.alexnet import AlexNet
 from jaxsparse.models.basicnet import BasicNet

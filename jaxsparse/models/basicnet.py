@@ -19,7 +19,7 @@ from typing import ClassVar, Unpack
 import jax
 from flax import nnx
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.models.block import LARGE, Options, classifier, convolution, dense_layers
 
 POOLED = (2, 4, 6)

@@ -8,7 +8,7 @@ from typing import ClassVar, Unpack
 import jax
 from flax import nnx
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.models.block import Options, classifier, dense_layers
 
 

@@ -18,7 +18,7 @@ from typing import ClassVar, Unpack
 import jax
 from flax import nnx
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.layers import RELU, Conv, Linear, max_pool
 from jaxsparse.models.block import Options, classifier, plain_convolution
 

@@ -26,7 +26,7 @@ from typing import ClassVar, NamedTuple, Unpack
 import jax
 from flax import nnx
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.layers import dropout as drop
 from jaxsparse.models.block import LARGE, Options, classifier, convolution, dense_layers
 

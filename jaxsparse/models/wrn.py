@@ -14,7 +14,7 @@ from typing import ClassVar, Unpack
 import jax
 from flax import nnx
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.layers import RELU, BatchNorm, Conv
 from jaxsparse.models.block import Block, Options, classifier, convolution, normalisation, plain_convolution
 

@@ -23,7 +23,9 @@ import tyro
 from flax import nnx
 
 from jaxsparse import data, export, models, records
-from jaxsparse.config import Run, Thresholds, require, require_choice
+from jaxsparse.checks import require, require_choice
+from jaxsparse.config import Run
+from jaxsparse.criteria import Thresholds
 from jaxsparse.export.own import Own
 from jaxsparse.pruning import methods
 from jaxsparse.pruning.comparing import Below, Sparsity

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.config import InvalidInput, require, require_choice
+from jaxsparse.checks import InvalidInput, require, require_choice
 
 
 @dataclass(frozen=True)

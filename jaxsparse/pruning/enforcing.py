@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.pruning.masks import apply, require_masks
 from jaxsparse.trees import Tree
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.pruning.masks import masks_of, selected
 from jaxsparse.sparsity import places
 from jaxsparse.tracing import Layer, Wiring, named, names_of

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.trees import Kind, Mask, Tree, convolutions, flatten, kernels, kinds
 
 __all__ = [

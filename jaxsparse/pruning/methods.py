@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsparse import criteria
-from jaxsparse.config import Thresholds, require
+from jaxsparse.checks import require
+from jaxsparse.criteria import Thresholds
 from jaxsparse.pruning.comparing import Comparison, Scores, Sparsity, by_filter, by_layer, globally
 from jaxsparse.pruning.layers import layers_of, scaled_layers_of, units
 from jaxsparse.pruning.masks import convolutions, kernels, masks_of, selected

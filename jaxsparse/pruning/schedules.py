@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.pruning.comparing import Sparsity
 
 Schedule: TypeAlias = Callable[[int], Sparsity]

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxsparse import criteria
-from jaxsparse.config import InvalidInput, Thresholds
+from jaxsparse.checks import InvalidInput
+from jaxsparse.criteria import Thresholds
 from jaxsparse.report import figures, histories
 from jaxsparse.report.table import Summary, number
 from jaxsparse.rules import INK

@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 
 from jaxsparse import data, models, records
-from jaxsparse.config import Run, require
+from jaxsparse.checks import require
+from jaxsparse.config import Run
 from jaxsparse.criteria import thresholds_of
 from jaxsparse.data import Description
 from jaxsparse.report import reading, table

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxsparse import records
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.criteria import DECIDING, primary
 from jaxsparse.files import declared
 from jaxsparse.grid import Declaration

@@ -30,7 +30,7 @@ from importlib import import_module
 
 import optax
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.regularizers import LearningRate, Regularizer, Scalar
 from jaxsparse.rules import functions
 from jaxsparse.rules.foreign import imported, of

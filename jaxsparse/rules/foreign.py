@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsparse import importing
-from jaxsparse.config import InvalidInput, require
+from jaxsparse.checks import InvalidInput, require
 from jaxsparse.rules.rule import CONVENTIONS, KNOWN, Form, Rule
 
 _EXPECTED = "a name, a jaxsparse.rules.Rule, or a function from a learning rate to an optax transformation"

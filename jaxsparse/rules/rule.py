@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import optax
 
-from jaxsparse.config import require, require_choice
+from jaxsparse.checks import require, require_choice
 from jaxsparse.regularizers import (
     FINITE,
     POSITIVE,

@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxsparse import criteria, sparsity
-from jaxsparse.config import Thresholds, require, require_choice
+from jaxsparse.checks import require, require_choice
+from jaxsparse.criteria import Thresholds
 from jaxsparse.tracing import Layer, names_of
 from jaxsparse.tracing.units import BIAS, SHIFT
 from jaxsparse.trees import flatten

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse.config import Thresholds, require
+from jaxsparse.checks import require
+from jaxsparse.criteria import Thresholds
 from jaxsparse.shrinking.channels import Channels
 from jaxsparse.shrinking.checking import Check, Input
 from jaxsparse.shrinking.cutting import Cut, replace_arrays

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from jaxsparse.config import require
+from jaxsparse.checks import require
 from jaxsparse.shrinking.cutting import Cut
 from jaxsparse.sparsity import ByLayer
 from jaxsparse.trees import Tree, flatten

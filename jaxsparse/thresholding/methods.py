@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsparse.config import Run, Target, name_of, require, require_choice
+from jaxsparse.checks import name_of, require, require_choice
+from jaxsparse.config import Run, Target
 from jaxsparse.thresholding.bounds import BOUND_RANGE, binary_search, gaussian
 from jaxsparse.thresholding.loss import SHARES, density, excess, shares, squared, unconstrained
 from jaxsparse.thresholding.shrinkage import apply

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsparse.config import require_choice
+from jaxsparse.checks import require_choice
 
 WIDTHS = {"full": (1024, 128, 128, 128, 256, 512), "tiny": (128, 16, 16, 16, 32, 64)}
 LENGTHS, STRIDES, EPSILON = (512, 64, 64, 64, 64, 64), (4, 1, 1, 1, 1, 1), 0.0010000000474974513

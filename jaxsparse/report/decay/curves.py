@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from jaxsparse import theory
-from jaxsparse.config import InvalidInput
+from jaxsparse.checks import InvalidInput
 from jaxsparse.regularizers import CoupledL2
 from jaxsparse.rules import KNOWN
 from jaxsparse.rules.law import Law
