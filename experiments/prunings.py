@@ -22,9 +22,9 @@ from experiments.findings import Findings, read_rows, write_rows
 from experiments.measured import Measured, NotRun
 from experiments.studies import place
 from jaxsparse import data, export, models, pruning, records, sparsity, trees
+from jaxsparse.commands.prune import methods_by_name
 from jaxsparse.config import Run
 from jaxsparse.grid import Cell
-from jaxsparse.pruning.command import methods_by_name
 from jaxsparse.pruning.fine_tuning import Method
 from jaxsparse.shrinking.costs import macs
 from jaxsparse.train import network

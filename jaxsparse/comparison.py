@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsparse import grid, records, regularizers, report, stopping
 from jaxsparse.checks import InvalidInput, require
+from jaxsparse.commands.where import Where
 from jaxsparse.criteria import Criterion
 from jaxsparse.data import Data
 from jaxsparse.models import Model
@@ -86,7 +87,7 @@ class Grid:
             targets=given.targets(),
         )
 
-    def run(self, folder: str | Path, *, where: grid.Where | None = None, quiet: bool = False) -> Results:
+    def run(self, folder: str | Path, *, where: Where | None = None, quiet: bool = False) -> Results:
         """Trains what is not there yet, showing how it goes; what was killed goes on where it was.
 
         Args:
@@ -97,7 +98,7 @@ class Grid:
         Raises:
           InvalidInput: where the folder can't be written to or holds another grid.
         """
-        out, where = Path(folder).expanduser().absolute(), where or grid.Where()
+        out, where = Path(folder).expanduser().absolute(), where or Where()
         where.prepare()
         with contextlib.closing(grid.run(self.declaration, out, where.trainer(self.declaration.run))) as steps:
             try:

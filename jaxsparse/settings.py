@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jaxsparse import data, importing, models
+from jaxsparse import importing
 from jaxsparse.checks import require
-from jaxsparse.config import MOST_EPOCHS, Run, Target
 from jaxsparse.criteria import Thresholds
+
+if TYPE_CHECKING:
+    from jaxsparse.config import Run, Target
+    from jaxsparse.models import Model
 
 POINTS = 25
 """Measurements during a training, where nothing else is said."""
@@ -101,6 +105,8 @@ class Settings:
 
     def targets(self) -> tuple[Target, ...]:
         """Of thresholding, with what was given once for all densities given for each."""
+        from jaxsparse.config import Target
+
         shares, strengths = self.sparsity, self.sparsity_strength or (0.0,)
         fits = bool(shares) or not self.sparsity_strength
         require(fits, "sparsity-strength", self.sparsity_strength, "left out without sparsity")
@@ -112,8 +118,11 @@ class Settings:
 
     def run(self, nesterov: bool = False) -> Run:
         """The static settings, with what was not given filled in."""
+        from jaxsparse import data, models
+        from jaxsparse.config import MOST_EPOCHS, Run
+
         own = isinstance(self.model, str) and ":" in self.model
-        model: models.Model = importing.function(self.model, "model") if own else self.model
+        model: Model = importing.function(self.model, "model") if own else self.model
         scale = models.embedded_of(model)
         epochs = scale.epochs if self.epochs is None else self.epochs
         require(1 <= epochs <= MOST_EPOCHS, "epochs", epochs, f"a whole number from 1 to {MOST_EPOCHS}")

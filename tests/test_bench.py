@@ -16,11 +16,11 @@ from flax import nnx
 from jaxsparse import bench, data
 from jaxsparse.bench import profile, roofline, timing
 from jaxsparse.bench.architectures import ARCHITECTURES
-from jaxsparse.bench.command import Architectures
 from jaxsparse.bench.shrink import of_architectures
 from jaxsparse.bench.step import _torch_workers
 from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
+from jaxsparse.commands.bench import Architectures
 from jaxsparse.data import noise
 from jaxsparse.shrinking import dead_by_scale
 from jaxsparse.trees import flatten

@@ -14,7 +14,7 @@ ROWS = [
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export", "monitor"},
-    {"report", "bench", "decay", "smaller", "settings", "comparison", "cli"},
+    {"report", "bench", "decay", "settings", "commands", "comparison", "cli"},
 ]
 EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx", "torch_pruning"}
 
@@ -82,4 +82,43 @@ def test_import_starts_no_backend() -> None:
     code = (
         "import jaxsparse, jaxsparse.cli; from jax._src import xla_bridge as b; assert not b.backends_are_initialized()"
     )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [([], 0), (["--help"], 0), (["grid", "--help"], 0), (["grid", "--optimizers", "adamm"], 2), (["gridd"], 2)],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else str(given),
+)
+def test_what_answers_at_once_imports_nothing_heavy(arguments: list[str], status: int) -> None:
+    code = f"""
+import sys
+from jaxsparse.cli import main
+status = main({arguments})
+heavy = sorted({{"jax", "flax", "optax", "numpy", "pyarrow", "duckdb", "matplotlib", "sklearn"}} & sys.modules.keys())
+assert not heavy, heavy
+assert status == {status}, status
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    """Those of the stub are found one by one, and are what `import *` gives."""
+    code = """
+import jaxsparse as js
+names = js.__all__
+assert {"adam", "sgd", "Grid", "Monitor", "measure", "data"} <= set(names)
+assert all(getattr(js, name) is not None for name in names)
+space = {}
+exec("from jaxsparse import *", space)
+assert set(names) <= space.keys()
+assert set(names) <= set(dir(js))
+for name in ("nothing", "_nothing"):
+    try:
+        getattr(js, name)
+    except AttributeError as error:
+        assert str(error) == f"module 'jaxsparse' has no attribute {name!r}"
+    else:
+        raise AssertionError(name)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -248,6 +248,7 @@ import sys
 import jax.numpy as jnp, optax
 import jaxsparse as js
 from jaxsparse import cli, decay
+from jaxsparse.commands.grid import Grid
 from jaxsparse.report import figures, table
 assert js.rules.NAMES == (*js.rules.names(), "lion"), js.rules.NAMES
 tx, same = js.optimizer("lion", 0.1, convention="optax", b1=0.8), optax.lion(0.1, b1=0.8, weight_decay=0.0)
@@ -256,7 +257,7 @@ got, want = (one.update(weights, one.init(weights), weights)[0] for one in (tx, 
 assert jnp.array_equal(got, want)
 assert table.optimizer_label("lion") == "Lion"
 assert figures.look("lion").color == "#000000"
-assert "lion" not in cli.Grid().optimizers and "lion" not in decay.Plan().optimizers
+assert "lion" not in Grid().optimizers and "lion" not in decay.Plan().optimizers
 assert js.rules.having("b1")[-1] == "lion"
 flags = ["--regularizers", "l2", "--strengths", "1e-3", "--protocol", "zero-gradient", "--steps", "3", "--csv"]
 sys.exit(cli.main(["decay", "--optimizers", "lion", "--convention", "keras", "--init", "1", *flags]))

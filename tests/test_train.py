@@ -13,9 +13,9 @@ import pytest
 
 from jaxsparse import data, export, grid, records, regularizers, rules, trees
 from jaxsparse.checks import InvalidInput
+from jaxsparse.commands.export import with_moments
 from jaxsparse.config import Hyper, Run
 from jaxsparse.criteria import Thresholds
-from jaxsparse.export.command import with_moments
 from jaxsparse.losses import evaluate
 from jaxsparse.sparsity import observation
 from jaxsparse.train import State, make_train, steps_per_epoch

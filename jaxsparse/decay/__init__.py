@@ -15,7 +15,6 @@ A folder holds, besides `decay.json` (the plan) and `versions.json`,
 All is computed in float64: the squares of an optimizer's second moment leave float32 long before a weight is at 1e-12.
 """
 
-from jaxsparse.decay.command import Decay, command
 from jaxsparse.decay.folder import write
 from jaxsparse.decay.following import COLUMNS, THRESHOLDS, Found, follow, marks
 from jaxsparse.decay.plan import CONVENTIONS, ZERO_GRADIENT, Plan
@@ -26,10 +25,8 @@ __all__ = [
     "CONVENTIONS",
     "THRESHOLDS",
     "ZERO_GRADIENT",
-    "Decay",
     "Found",
     "Plan",
-    "command",
     "follow",
     "marks",
     "steps_map",

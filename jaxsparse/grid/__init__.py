@@ -3,7 +3,7 @@
 `declaration` says what is to be trained, `start` from which weights if it is trained already, `engine` trains it,
 `sharing` keeps engines busy, `recording` says what came out, `running` keeps that and resumes what was interrupted.
 `devices` holds what has to be settled before, `packing` puts several cells on a device, `ray_engine` goes to other
-machines, and `where` is the choice between them.
+machines.
 """
 
 from jaxsparse.grid.compiled import keep_compiled
@@ -13,7 +13,6 @@ from jaxsparse.grid.engine import Engine, Placement
 from jaxsparse.grid.logged import logged
 from jaxsparse.grid.running import Job, Progress, Trainer, run, train, train_all, train_here
 from jaxsparse.grid.start import Start
-from jaxsparse.grid.where import Together, Where
 
 __all__ = [
     "MOST_CELLS",
@@ -24,9 +23,7 @@ __all__ = [
     "Placement",
     "Progress",
     "Start",
-    "Together",
     "Trainer",
-    "Where",
     "cores",
     "keep_compiled",
     "logged",

@@ -29,7 +29,7 @@ class Data:
     """prepare: take archives that are not the official ones, and mark every record that uses them"""
 
 
-def command(flags: Data) -> int:
+def command(flags: Data, _: str) -> int:
     """The command's action; its exit status."""
     require(flags.action in ("list", "info", "prepare"), "action", flags.action, "list, info or prepare")
     if flags.action == "list":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from functools import partial
-
-import jax
+from typing import TYPE_CHECKING
 
 from jaxsparse.checks import require, require_choice
-from jaxsparse.config import Run
-from jaxsparse.grid.devices import join, use_every_core
-from jaxsparse.grid.engine import Placement
-from jaxsparse.grid.running import Trainer, train_here
+
+if TYPE_CHECKING:
+    from jaxsparse.config import Run
+    from jaxsparse.grid import Placement, Trainer
 
 ENGINES = ("here", "ray")
 
@@ -41,6 +40,8 @@ class Where:
         require(single, "devices-per-cell", self.devices_per_cell, "left out with --engine ray")
         there = not on_cluster or importlib.util.find_spec("ray") is not None
         require(there, "engine", self.engine, "an installed one: pip install 'jaxsparse[ray]'")
+        from jaxsparse.grid import Placement
+
         return Placement(self.packing, self.devices_per_cell)
 
     def prepare(self) -> None:
@@ -51,6 +52,8 @@ class Where:
 
             ray_engine.drive_from_the_processor()
         else:
+            from jaxsparse.grid import use_every_core
+
             use_every_core()
 
     def trainer(self, run: Run) -> Trainer:
@@ -64,6 +67,8 @@ class Where:
             from jaxsparse.grid import ray_engine  # an extra
 
             return partial(ray_engine.train_on_cluster, address=self.address)
+        from jaxsparse.grid import train_here
+
         placement.check(run)
         return partial(train_here, placement=placement)
 
@@ -98,6 +103,8 @@ class Together:
             inside = self.process is not None and 0 <= self.process < self.processes
             require(inside, "process", self.process, f"a whole number from 0 to {self.processes - 1}")
         if self.distributed:
+            from jaxsparse.grid.devices import join
+
             join(self.coordinator, self.processes, self.process)
 
     def trainer(self, run: Run) -> Trainer:
@@ -106,6 +113,10 @@ class Together:
         Raises:
           InvalidInput: for devices that are not there or can't share a batch of the run.
         """
+        import jax
+
+        from jaxsparse.grid import Placement, train_here
+
         parts = jax.device_count() if self.distributed and self.devices_per_cell is None else self.devices_per_cell
         everywhere = not self.distributed or parts == jax.device_count()
         require(everywhere, "devices-per-cell", parts, "left out with --distributed, which takes all devices")

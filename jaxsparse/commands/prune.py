@@ -27,6 +27,7 @@ from jaxsparse.checks import require, require_choice
 from jaxsparse.config import Run
 from jaxsparse.criteria import Thresholds
 from jaxsparse.export.own import Own
+from jaxsparse.grid import keep_compiled
 from jaxsparse.pruning import methods
 from jaxsparse.pruning.comparing import Below, Sparsity
 from jaxsparse.pruning.fine_tuning import BATRA_2024, FineTuning, Method, continued
@@ -140,8 +141,9 @@ def _check(flags: Prune) -> None:
     _amount(flags)
 
 
-def command(flags: Prune) -> int:
+def command(flags: Prune, _: str) -> int:
     """The command's action; its exit status."""
+    keep_compiled()
     _check(flags)
     described, model, run = flags.own.open(flags.run)
     out = flags.out or export.beside(flags.run, "-pruned")

@@ -235,7 +235,7 @@ class Bench:
     what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[What]] = field(default_factory=Step)
 
 
-def command(flags: Bench) -> int:
+def command(flags: Bench, _: str) -> int:
     """The command's action; its exit status."""
     found = flags.what.measure()
     print(json.dumps(found) if flags.what.json else flags.what.text(found))

@@ -25,6 +25,7 @@ from jaxsparse import criteria, data, export, models, records, sparsity
 from jaxsparse.checks import require, require_choice
 from jaxsparse.criteria import Thresholds
 from jaxsparse.export.own import Own
+from jaxsparse.grid import keep_compiled
 from jaxsparse.losses import evaluate
 from jaxsparse.report import table
 from jaxsparse.shrinking import Borders, Report, shrink
@@ -60,8 +61,9 @@ def _dead(flags: Shrink, model: nnx.Module, dataset: data.Dataset | data.Stream,
     return sparsity.judge(seen, Thresholds(**given)).dead[flags.by]
 
 
-def command(flags: Shrink) -> int:
+def command(flags: Shrink, _: str) -> int:
     """The command's action; its exit status."""
+    keep_compiled()
     require_choice("by", flags.by, criteria.names_of(Thresholds()))
     require_choice("borders", flags.borders, tuple(Borders))
     described, model, run = flags.own.open(flags.run)

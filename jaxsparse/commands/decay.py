@@ -12,6 +12,7 @@ import tyro
 from jaxsparse.decay.folder import write
 from jaxsparse.decay.following import COLUMNS, THRESHOLDS, follow
 from jaxsparse.decay.plan import Plan
+from jaxsparse.grid import keep_compiled
 from jaxsparse.report import decay_table, table
 
 
@@ -30,8 +31,9 @@ class Decay:
     """folder of the results [runs/decay]"""
 
 
-def command(flags: Decay) -> int:
+def command(flags: Decay, _: str) -> int:
     """The command's action; its exit status."""
+    keep_compiled()
     if flags.csv:
         curves = (follow(flags.plan) if flags.out is None else write(flags.plan, flags.out)).curves
         options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")

@@ -13,6 +13,7 @@ from jaxsparse.checks import require, require_choice
 from jaxsparse.export.card import Card
 from jaxsparse.export.loading import folder_of, read
 from jaxsparse.export.saving import FORMATS, save
+from jaxsparse.grid import keep_compiled
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ def with_moments(card: Card) -> Card:
     return replace(card, mean=tuple(dataset.mean.tolist()), deviation=tuple(dataset.deviation.tolist()))
 
 
-def command(flags: Export) -> int:
+def command(flags: Export, _: str) -> int:
     """The command's action; its exit status."""
+    keep_compiled()
     require_choice("format", flags.format, FORMATS)
     source = folder_of(flags.run)
     model, card = read(source)
