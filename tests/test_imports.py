@@ -87,7 +87,7 @@ def test_import_starts_no_backend() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [([], 0), (["--help"], 0), (["grid", "--help"], 0), (["grid", "--optimizers", "adamm"], 2), (["gridd"], 2)],
+    [([], 2), (["--help"], 0), (["grid", "--help"], 0), (["grid", "--optimizers", "adamm"], 2), (["gridd"], 2)],
     ids=lambda given: " ".join(given) if isinstance(given, list) else str(given),
 )
 def test_what_answers_at_once_imports_nothing_heavy(arguments: list[str], status: int) -> None:
