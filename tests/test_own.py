@@ -58,6 +58,11 @@ class L1(js.regularizers.Penalty):
         return pulled if mask is None else optax.masked(pulled, mask)
 
 
+def half_then_sign(learning_rate: Any, share: float = 0.5) -> optax.GradientTransformation:
+    """An optimizer of one's own: a chain of optax's pieces."""
+    return optax.chain(optax.trace(share), optax.scale_by_sign(), optax.scale_by_learning_rate(learning_rate))
+
+
 def seeds(folder: Path) -> Figure:
     """Cells by seed.
 
@@ -103,16 +108,21 @@ def test_a_criterion_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_grid_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mine = js.Grid(MINE, Net, ["adam"], ["none", L1, js.BatchNormL1], **SETTINGS)
-    results = mine.run(tmp_path / "g")
+    """All at once: arrays, network, optimizer, regularizer, criterion and figure, from the grid to its report."""
+    large = js.Criterion("large", lambda units: 1 / units.norm, threshold=1.0)
+    optimizers, forms = ["adam", js.sgd, half_then_sign], ["none", L1, js.BatchNormL1]
+    results = js.Grid(MINE, Net, optimizers, forms, criteria=[large], **SETTINGS).run(tmp_path / "g")
     assert "L1 of scales" in capsys.readouterr().out
     found = results.frame()
-    assert list(found["regularizer"]) == ["bn-l1", "l1", "none"]
+    assert len(found) == 9
+    assert set(found["regularizer"]) == {"bn-l1", "l1", "none"}
+    assert set(found["optimizer"]) == {"adam", "sgd", f"{__name__}:half_then_sign"}
+    assert found["sparsity_large"].notna().all()
     assert set(found["dataset"]) == {"mine"}
     assert set(found["model"]) == {"Net"}
     assert set(found["status"]) == {"done"}
     assert "l1 0.05" in str(results.table())
-    assert results.table()._repr_markdown_().startswith("|  | none |")
+    assert results.table()._repr_markdown_().startswith("|  | none | l1 0.05 |")
     assert isinstance(results.figure("sparsity"), Figure)
     with pytest.raises(InvalidInput, match=r"figure must be one of sparsity-over-training .* got 'nothing'"):
         results.figure("nothing")
@@ -121,6 +131,8 @@ def test_a_grid_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "How many cells each seed has." in page
     assert (tmp_path / "g" / "figures" / "seeds.svg").exists()
     assert "l1" in page
+    assert "half_then_sign" in page
+    assert "by large" in page
 
 
 def test_figures_of_ones_own_loss_are_those_of_a_plain_loop() -> None:
