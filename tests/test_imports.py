@@ -107,7 +107,7 @@ def test_every_name_of_the_package_is_there() -> None:
     code = """
 import jaxsparse as js
 names = js.__all__
-assert {"adam", "sgd", "Grid", "Monitor", "measure", "data"} <= set(names)
+assert {"adam", "sgd", "Grid", "Monitor", "measure", "wiring", "data"} <= set(names)
 assert all(getattr(js, name) is not None for name in names)
 space = {}
 exec("from jaxsparse import *", space)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import jaxsparse as js
 from jaxsparse import cli, data, grid, models, records, thresholding, trees
 from jaxsparse.checks import InvalidInput
+from jaxsparse.commands import training
 from jaxsparse.config import Hyper, Run, Target
 from jaxsparse.losses import cross_entropy, evaluate
 from jaxsparse.thresholding import Bounds, density, excess, gaussian, hard_shrink, squared
@@ -289,11 +290,11 @@ def test_flags_give_each_density_its_target(
 ) -> None:
     seen: list[grid.Declaration] = []
 
-    def run(declaration: grid.Declaration, *_: Any) -> int:
+    def run(declaration: grid.Declaration, *_: Any, **__: Any) -> int:
         seen.append(declaration)
         return 0
 
-    monkeypatch.setattr(cli, "_train_grid", run)
+    monkeypatch.setattr(training, "train", run)
     command = "train --thresholding budget --thresholded kernels --density parameters flops --epochs 4"
     assert cli.main([*command.split(), *flags.split(), "--out", str(tmp_path)]) == 0
     assert [cell.hyper.targets for cell in seen[0].cells()] == [wanted]
