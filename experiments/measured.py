@@ -98,10 +98,18 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _value(text: str) -> float | str | None:
+def _number(text: str) -> int | float:
+    """Whole numbers stay whole, so that what is read and written again keeps its digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _value(text: str) -> int | float | str | None:
     """A number where it is one, nothing where it is empty."""
     try:
-        return float(text) if text else None
+        return _number(text) if text else None
     except ValueError:
         return text
 
@@ -110,8 +118,8 @@ def from_csv(scale: Scale, folder: Path, findings: Iterable[Findings] = ()) -> M
     """What `to_csv` wrote; nothing where it did not."""
     rows: dict[str, dict[str, Any]] = {}
     for read in _read(folder / f"{scale.name}.csv"):
-        numbers = {name: float(read[name]) for name in ("seconds", *NUMBERS) if read.get(name)}
-        lists = {name: [float(value) for value in read[name].split()] for name in LISTS if read.get(name)}
+        numbers = {name: _number(read[name]) for name in ("seconds", *NUMBERS) if read.get(name)}
+        lists = {name: [_number(value) for value in read[name].split()] for name in LISTS if read.get(name)}
         rows[read["place"]] = {"place": read["place"], "status": read["status"], **numbers, **lists}
     found = {
         one.name: [

@@ -36,7 +36,7 @@ from jaxsparse.rules import optimizer as optimizer
 from jaxsparse.rules.functions import *  # noqa: F403  # js.adam and the others, whose list is there
 from jaxsparse.shrinking import shrink as shrink
 from jaxsparse.sparsity import measure as measure
-from jaxsparse.sparsity import wiring_of as wiring
+from jaxsparse.sparsity import wiring as wiring
 from jaxsparse.train import make_train as make_train
 
 __version__: str

@@ -27,12 +27,12 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
-from jaxsparse import criteria
+from jaxsparse import criteria, tracing
 from jaxsparse.checks import require
 from jaxsparse.criteria import Thresholds
 from jaxsparse.data import Dataset, Seen, Split, Stream, examples, preprocess, seen_in
 from jaxsparse.losses import Loss, evaluate
-from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of, wiring
+from jaxsparse.tracing import Layer, Part, Wiring, arrays_of, function_of, named, names_of
 from jaxsparse.tracing.units import SCALE, SHIFT, WEIGHT
 from jaxsparse.trees import Tree, flatten
 
@@ -87,14 +87,14 @@ def layers(model: nnx.Module, only: str = "") -> list[Layer]:
     return named.layers(nnx.state(model, nnx.Param), only)
 
 
-def wiring_of(model: nnx.Module | Callable[[Any, Any], Any], x: Any, params: Tree = None) -> Wiring:
+def wiring(model: nnx.Module | Callable[[Any, Any], Any], x: Any, params: Tree = None) -> Wiring:
     """The layers of a model and their units, read off its computation for an input `x` (or its shapes).
 
     Args:
       model: a `flax.nnx` model, or a function `f(params, x)` with its `params`.
     """
     function, params, trainable = _function(model, params)
-    return wiring(function, params, x, trainable)
+    return tracing.wiring(function, params, x, trainable)
 
 
 def _function(model: Any, params: Tree) -> tuple[Callable[[Any, Any], Any], Tree, tuple[str, ...]]:
@@ -116,7 +116,7 @@ def _function(model: Any, params: Tree) -> tuple[Callable[[Any, Any], Any], Tree
 
 def outputs(model: nnx.Module, x: Any, only: str = "") -> dict[str, list[jax.Array]]:
     """The activations of each layer over a batch `x`, what the next layer reads: a `[n, .., units]` for each call."""
-    return wiring_of(model, x).activations(nnx.state(model), x, only)
+    return wiring(model, x).activations(nnx.state(model), x, only)
 
 
 def activations(model: nnx.Module, x: Any, only: str = "") -> dict[str, jax.Array]:
@@ -217,7 +217,7 @@ def _looking(only: str) -> Callable[..., Seen]:
 def wiring_for(model: nnx.Module, data: Dataset | Stream) -> Wiring:
     """The layers of a model, for the images of a data set."""
     x = jax.eval_shape(lambda: preprocess(data, examples(data.train, 1)))
-    return wiring_of(model, x)
+    return wiring(model, x)
 
 
 def observe(model: nnx.Module, data: Dataset | Stream, only: str = "") -> dict[str, Units]:
@@ -378,7 +378,7 @@ def _seen(
 ) -> tuple[dict[str, jax.Array], dict[str, Units]]:
     """Largest activations of a batch and those before, and all magnitudes. Compiled once for the same function (the
     same structure of a model) and shapes."""
-    found = wiring(function, params, x, trainable)
+    found = tracing.wiring(function, params, x, trainable)
     peaks = {name: _largest(calls) for name, calls in found.activations(params, x, only).items() if calls}
     largest = {name: jnp.maximum(value, before.get(name, value)) for name, value in peaks.items()}
     arrays = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
@@ -442,7 +442,7 @@ def measure(
             (_, restored), (inputs, rebuilt) = arrays_of(params), arrays_of(x)
             own, x = _Filled(function, restored, rebuilt), inputs
             given = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
-        found = tuple(layer for layer in wiring(own, given, x, trainable).hidden if layer.below(only))
+        found = tuple(layer for layer in tracing.wiring(own, given, x, trainable).hidden if layer.below(only))
         largest, units = _seen(own, trainable, only, given, x, largest)
     require(seen_any, "batches", "none", "at least one batch")
     require(bool(found) or not only, "only", only, "the path of a module that holds layers")

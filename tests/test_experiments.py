@@ -23,7 +23,7 @@ from experiments import (
     tables,
 )
 from experiments.claims import NotRun, Verdict
-from experiments.entries import Entry, cells, drawn
+from experiments.entries import Entry, cells, drawn, findings
 from experiments.forecast import forecast
 from experiments.measured import Measured
 from experiments.mehta2019 import claims as mehta2019_claims
@@ -163,6 +163,16 @@ def test_csv_and_back(tmp_path: Path) -> None:
     assert list(after.rows) == sorted(places)
     np.testing.assert_array_equal(after.values(BASE, "sparsity_scale"), [0, 1, 2])
     np.testing.assert_array_equal(after.values(BASE, "layer_dead"), [[1.5, np.nan]] * 3)
+
+
+@pytest.mark.parametrize("scale", [EMBEDDED, MLP], ids=lambda scale: scale.name)
+def test_kept_figures_are_written_again_as_they_are(scale: Scale, tmp_path: Path) -> None:
+    """Whole numbers of five digits were rounded to four."""
+    every = findings([one for paper in command.PAPERS.values() for one in paper.values()])
+    measured.to_csv(measured.from_csv(scale, command.MEASURED, every), tmp_path, every)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        path.name: path.read_text() for path in command.MEASURED.glob(f"{scale.name}*.csv")
+    }
 
 
 def test_what_was_kept_stays_beside_what_is_new() -> None:

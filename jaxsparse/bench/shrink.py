@@ -137,7 +137,7 @@ def of_architectures(
     for name in names or ARCHITECTURES:
         large, small, report, one, difference = _shrunk(name, width)
         costs = [cost(each, one, batches=()) for each in (large, small)]
-        hidden = {layer.name for layer in sparsity.wiring_of(large, one).hidden}
+        hidden = {layer.name for layer in sparsity.wiring(large, one).hidden}
         layers = {path: layer for path, layer in report.layers.items() if path in hidden}
         found[name] = {
             "units": sum(layer.before for layer in layers.values()),

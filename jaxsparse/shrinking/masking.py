@@ -23,7 +23,7 @@ Dead = Mapping[str, Any]
 
 def layers_of(model: nnx.Module, example: Any = None) -> Sequence[Layer]:
     """The layers of a model: read off what it computes for an example; without one, as names tell them."""
-    return sparsity.layers(model) if example is None else sparsity.wiring_of(model, example).layers
+    return sparsity.layers(model) if example is None else sparsity.wiring(model, example).layers
 
 
 def dead_by_scale(model: nnx.Module, tolerance: float, example: Any = None) -> dict[str, jax.Array]:
