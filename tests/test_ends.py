@@ -29,7 +29,12 @@ from jaxsparse.config import Run
 from jaxsparse.data import archives, images, mnist, objectnet3d, tinyimagenet
 from jaxsparse.grid import checkpoint
 
-JAXSPARSE = "import sys; from jaxsparse.cli import main; sys.exit(main())"
+JAXSPARSE = """
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests run under: nohup has it ignored
+from jaxsparse.cli import main
+sys.exit(main())
+"""
 LONG = [
     *("grid", "--optimizers", "adam", "--regularizers", "none", "l2", "--strengths", "0.01", "--seeds", "1"),
     *("--epochs", "2000", "--batch", "64", "--widths", "60", "--measure-every", "10"),
