@@ -50,6 +50,30 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert sum(bool(line.strip()) for line in grid.splitlines()) <= 12
 
 
+def test_python_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, y = np.random.default_rng(0).normal(size=(90, 20)), np.arange(90) % 3
+    known: dict[str, Any] = {"x": x, "y": y, "x_test": x, "y_test": y}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, known)
+    assert set(known["frame"]["optimizer"]) == {"adam", "optax:lion", "signs"}
+    assert known["frame"]["sparsity_seldom"].notna().all()
+    assert known["page"].exists()
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 110
+
+
+def test_claims_are_counted() -> None:
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [a-z]+\d{4} \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    shown, not_shown, undecidable, not_run = (sum(map(int, column)) for column in zip(*rows, strict=True))
+    told = f"Of {sum(map(int, sum(rows, ())))} claims of five papers {shown} are shown, {not_shown} not shown and"
+    assert told in " ".join(README.split())
+    assert f"{undecidable} undecidable at these scales; {not_run} are not run." in " ".join(README.split())
+
+
 def test_commands() -> None:
     named = set(re.findall(r"`jaxsparse (\w+)", README))
     assert named == set(COMMANDS)

@@ -74,7 +74,7 @@ def imported(text: str, names: Sequence[str], field: str) -> Rule:
 
 def _spelled_out(factory: Callable[..., Any]) -> str | None:
     """`module:name`, with the shortest module that has the function under its name; none for a local one."""
-    name, pieces = getattr(factory, "__name__", ""), getattr(factory, "__module__", "").split(".")
+    name, pieces = getattr(factory, "__name__", ""), (getattr(factory, "__module__", None) or "").split(".")
     for count in range(1, len(pieces) + 1):
         module = ".".join(pieces[:count])
         if module in sys.modules and module != "__main__" and vars(sys.modules[module]).get(name) is factory:
