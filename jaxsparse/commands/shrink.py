@@ -46,6 +46,10 @@ class Shrink:
     """a unit is dead below this [scale, norm: 1e-3, activation: 1e-12]"""
     borders: str = "keep"
     """units whose constant zero padding makes differ near the borders: keep them, or map it into a bias by position"""
+    round_to: int = 1
+    """leave widths that are a multiple of this where they can be: 8 fills most processors' vectors"""
+    min_width: int = 1
+    """units of a layer that stay at least, unless it died whole"""
     out: Path | None = None
     """folder of the smaller network [the run's, with -shrunk added]"""
     json: bool = False
@@ -66,6 +70,8 @@ def command(flags: Shrink, _: str) -> int:
     keep_compiled()
     require_choice("by", flags.by, criteria.names_of(Thresholds()))
     require_choice("borders", flags.borders, tuple(Borders))
+    for name, value in (("round-to", flags.round_to), ("min-width", flags.min_width)):
+        require(value >= 1, name, value, "a whole number >= 1")
     described, model, run = flags.own.open(flags.run)
     out = flags.out or export.beside(flags.run, "-shrunk")
     require(not out.exists() or (out.is_dir() and not any(out.iterdir())), "out", str(out), "a new or empty folder")
@@ -75,7 +81,14 @@ def command(flags: Shrink, _: str) -> int:
     constants = {name: np.zeros(len(mask)) for name, mask in (dead or {}).items()} if flags.by == "activation" else None
     tolerance = Thresholds.scale if flags.threshold is None else flags.threshold
     smaller, report = shrink(
-        model, example, dead, constants=constants, tolerance=tolerance, borders=Borders(flags.borders)
+        model,
+        example,
+        dead,
+        constants=constants,
+        tolerance=tolerance,
+        borders=Borders(flags.borders),
+        round_to=flags.round_to,
+        min_width=flags.min_width,
     )
     costs = cost(model, example), cost(smaller, example)
     errors = [float(evaluate(network, dataset, dataset.test, run.loss)[1]) for network in (model, smaller)]

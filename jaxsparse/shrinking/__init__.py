@@ -11,7 +11,8 @@ them out by hand means knowing how the layers are wired. Here the wiring is read
 3. `channels`    axes that meet in an operation share their channels: what must be removed together
 4. `flow`        which elements can the input change, and which does the output read; the rest is superfluous
 5. `folding`     the constants of removed channels go into biases and running means further on, or the channels stay
-6. `cutting`     smaller arrays, and the same cut for an optimizer's state
+6. `rounding`    where widths are to fill vectors, some of the dead units stay
+7. `cutting`     smaller arrays, and the same cut for an optimizer's state
 """
 
 from jaxsparse.shrinking.cutting import Cut, replace_arrays

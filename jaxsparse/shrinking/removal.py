@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsparse import sparsity
 from jaxsparse.checks import require
 from jaxsparse.criteria import Thresholds
 from jaxsparse.shrinking.channels import Channels
@@ -22,6 +23,7 @@ from jaxsparse.shrinking.flow import Flow, follow
 from jaxsparse.shrinking.folding import Borders, Folding, fold
 from jaxsparse.shrinking.masking import Dead, by_layer, dead_by_scale, layers_of, masked
 from jaxsparse.shrinking.report import LayerReport, Report
+from jaxsparse.shrinking.rounding import least_dead, rounded
 from jaxsparse.sparsity import ByLayer
 from jaxsparse.tracing.operations import contracted
 from jaxsparse.tracing.program import RUN_ONCE, Program, arrays_of, trace
@@ -37,6 +39,8 @@ def shrink(
     constants: Mapping[str, Any] | None = None,
     tolerance: float = Thresholds.scale,
     borders: Borders = Borders.KEEP,
+    round_to: int = 1,
+    min_width: int = 1,
 ) -> tuple[Any, Report]:
     """A smaller network without the dead units, and what was done.
 
@@ -64,14 +68,19 @@ def shrink(
         by activation under ReLU, zeros.
       tolerance: >= 0; for the default of `dead`.
       borders: what to do with constants that zero padding makes differ near the borders.
+      round_to: >= 1; where a layer's width would not be a multiple, the least dead of its units stay (as the dead units
+        that they are), until it is or all of them stay. 8 fills most processors' vectors.
+      min_width: >= 1; so many units stay in a layer at least, unless it dies whole.
 
     Returns:
       A model of the same class with smaller arrays, in the mode (training or evaluation) of the given one, and the
       report. A layer may end with no unit at all, where the model runs like this; else it keeps one.
 
     Raises:
-      InvalidInput: for a layer that the model lacks, or an array of the wrong shape.
+      InvalidInput: for a layer that the model lacks, an array of the wrong shape, or a number out of range.
     """
+    for name, value in (("round_to", round_to), ("min_width", min_width)):
+        require(isinstance(value, int | np.integer) and value >= 1, name, value, "a whole number >= 1")
     require(np.isfinite(tolerance) and tolerance >= 0, "tolerance", tolerance, "a finite number >= 0")
     example = _as_arrays(example)
     layers = layers_of(model, Input(example).first().tree)
@@ -95,6 +104,16 @@ def shrink(
         return None if difference is None else _Attempt(smaller, removed, folding, cut, difference)
 
     done, notes = _most(attempt, analysis.superfluous(), analysis.units(layers))
+    if round_to > 1 or min_width > 1:
+        seen = sparsity.magnitudes(layers, nnx.state(model, nnx.Param), {})
+        order = {name: least_dead(units) for name, units in seen.items()}
+        left, stay = rounded(done.removed, analysis.units(layers), order, round_to, min_width)
+        wider = attempt(left)
+        if wider is None:
+            notes = (*notes, "widths are not rounded: the model's own code does not take them")
+        else:
+            done = wider
+            analysis.busy.update(stay)
 
     def folded(copies: Mapping[str, Any]) -> Mapping[str, Any]:
         """The smaller arrays of a copy of the weights, whose dead units put out other constants."""
