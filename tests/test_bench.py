@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +16,13 @@ import pytest
 from flax import nnx
 
 from jaxsparse import bench, data
-from jaxsparse.bench import profile, roofline, timing
+from jaxsparse.bench import profile, roofline, timing, torch_table
 from jaxsparse.bench.architectures import ARCHITECTURES
 from jaxsparse.bench.shrink import of_architectures
 from jaxsparse.bench.step import _torch_workers
 from jaxsparse.checks import InvalidInput
 from jaxsparse.cli import main
-from jaxsparse.commands.bench import Architectures
+from jaxsparse.commands.bench import Architectures, Torch
 from jaxsparse.data import noise
 from jaxsparse.shrinking import dead_by_scale
 from jaxsparse.trees import flatten
@@ -173,3 +175,34 @@ def test_torch_pruning_drops_constants() -> None:
         layer = model.classifier.layers[place]
         layer.bias[...] = jnp.where((layer.kernel[...] == 0).all(0), 0, layer.bias[...])
     assert change() < 1e-5
+
+
+def test_a_table_beside_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the times that the benchmark itself tells, and a work that does not run is one line."""
+    told: dict[str, Any] = {
+        "step": {"ms_per_step": 2.0, "torch_ms_per_step": 5.0, "ratio": 2.5, "torch_best": "eager"},
+        "decay": {"million_seconds": 1.0, "ratio_million": 1.5, "torch_best": {"million": "fused, 2 threads"}},
+    }
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:4] == ["-m", "jaxsparse", "bench"]
+        assert command[-5:] == ["--against", "torch", "--json", "--rounds", "3"]
+        fails = "vgg-16" in command
+        return subprocess.CompletedProcess(command, int(fails), "" if fails else json.dumps(told[command[4]]), "no")
+
+    monkeypatch.setattr(torch_table.subprocess, "run", run)
+    monkeypatch.setattr(torch_table.arguments, "check", lambda *_: None)
+    found = torch_table.beside_torch(3, {"a": ("step", "--model", "mlp"), "b": ("decay",)})
+    assert found["a"] == {"ms": 2.0, "torch_ms": 5.0, "ratio": 2.5, "best": "eager"}
+    assert found["b"] == {"ms": 1000.0, "torch_ms": 1500.0, "ratio": 1.5, "best": "fused, 2 threads"}
+    shown = Torch().text(found)
+    assert "| a | 2 ms | 5 ms | 2.50 | eager |" in shown
+    assert str(found["processor"]) in shown
+    with pytest.raises(InvalidInput, match="bench must be one that runs: no, got 'step --model vgg-16'"):
+        torch_table.beside_torch(3, {"c": ("step", "--model", "vgg-16")})
+
+
+def test_python_m() -> None:
+    ended = subprocess.run([sys.executable, "-m", "jaxsparse", "bench", "--help"], capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert "profile" in ended.stdout

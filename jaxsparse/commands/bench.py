@@ -22,6 +22,7 @@ from jaxsparse.bench.scale import scale
 from jaxsparse.bench.shrink import against_torch_pruning, of_architectures, shrink
 from jaxsparse.bench.step import step
 from jaxsparse.bench.timing import Work
+from jaxsparse.bench.torch_table import beside_torch
 from jaxsparse.data import noise
 from jaxsparse.report import figures
 
@@ -185,6 +186,23 @@ class Architectures(Rounds):
 
 
 @dataclass(frozen=True)
+class Torch(Rounds):
+    """Time everything that can be timed beside PyTorch, some twelve minutes, and print it as a table."""
+
+    def measure(self) -> Found:
+        return beside_torch(self.rounds)
+
+    def text(self, found: Mapping[str, Any]) -> str:
+        """A table in Markdown."""
+        lines = ["| work | jaxsparse | PyTorch | ratio | its best way |", "|------|----------:|--------:|------:|---|"]
+        for name, row in found.items():
+            if name != "processor":
+                ours, theirs = (f"{row[key]:.3g} ms" for key in ("ms", "torch_ms"))
+                lines.append(f"| {name} | {ours} | {theirs} | {row['ratio']:.2f} | {row['best']} |")
+        return "\n".join([*lines, "", str(found["processor"])])
+
+
+@dataclass(frozen=True)
 class Precision(Printed):
     """See which units die in bfloat16, beside those that die in float32."""
 
@@ -223,6 +241,7 @@ What: TypeAlias = (
     | Annotated[Measure, tyro.conf.subcommand("measure")]
     | Annotated[Shrink, tyro.conf.subcommand("shrink")]
     | Annotated[Architectures, tyro.conf.subcommand("architectures")]
+    | Annotated[Torch, tyro.conf.subcommand("torch")]
     | Annotated[Precision, tyro.conf.subcommand("precision")]
     | Annotated[Profile, tyro.conf.subcommand("profile")]
 )
