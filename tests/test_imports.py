@@ -14,7 +14,7 @@ ROWS = [
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export", "monitor"},
-    {"report", "bench", "decay", "settings", "commands", "comparison", "cli"},
+    {"report", "bench", "decay", "settings", "commands", "comparison", "cli", "__main__"},
 ]
 EXTRAS = {"torch", "keras", "tensorflow", "ray", "jax2onnx", "torch_pruning"}
 
