@@ -18,8 +18,9 @@ import jaxsparse as js
 
 WIDTH, HIDDEN, DEPTH = 8, 12, 2
 KINDS = ("plain", "post-norm", "pre-norm", "gated", "fused", "attention", "convolution", "stack", "shuffle", "grouped")
+KINDS = (*KINDS, "einsum", "multiplier")
 GOES = frozenset(KINDS) - {"shuffle", "grouped"}
-"""Kinds whose dead units can all go; channels in groups stay, with a reason."""
+"""Kinds whose dead units can all go; of channels in groups as many go from each, the others stay, with a reason."""
 
 
 class Part(nnx.Module):
@@ -38,16 +39,20 @@ class Part(nnx.Module):
         wide = 2 * HIDDEN if kind == "fused" else HIDDEN
         if kind == "convolution":
             self.into = nnx.Conv(WIDTH, wide, (3,), padding="VALID", **keys)
+        elif kind == "einsum":
+            self.into = nnx.Einsum("ntw,wh->nth", (WIDTH, wide), (wide,), **keys)
         else:
             self.into = nnx.Linear(WIDTH, wide, **keys)
         if kind == "gated":
             self.gate = nnx.Linear(WIDTH, HIDDEN, **keys)
         if kind == "grouped":
             self.between = nnx.Conv(HIDDEN, HIDDEN, (1,), feature_group_count=3, **keys)
+        if kind == "multiplier":
+            self.between = nnx.Conv(HIDDEN, 2 * HIDDEN, (1,), feature_group_count=HIDDEN, **keys)
         if kind in ("post-norm", "pre-norm"):
             self.bn1 = nnx.BatchNorm(WIDTH if kind == "pre-norm" else HIDDEN, **keys)
             self.bn2 = nnx.BatchNorm(HIDDEN if kind == "pre-norm" else WIDTH, **keys)
-        self.out = nnx.Linear(HIDDEN, WIDTH, **keys)
+        self.out = nnx.Linear(2 * HIDDEN if kind == "multiplier" else HIDDEN, WIDTH, **keys)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "attention":
@@ -71,7 +76,7 @@ class Part(nnx.Module):
             h = nnx.relu(h)
         if self.kind == "shuffle":
             h = h.reshape(*h.shape[:2], 2, -1).swapaxes(2, 3).reshape(h.shape)
-        if self.kind == "grouped":
+        if self.kind in ("grouped", "multiplier"):
             h = nnx.relu(self.between(h))
         return x + self.out(h)
 

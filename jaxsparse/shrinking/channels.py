@@ -140,7 +140,10 @@ class Channels:
         if rows is not None:
             self.pin([operands[0][rows], *operands[1]], "rows are looked up along it")
             found = _fixed(shapes[0])
-            found[params["dimension_numbers"].offset_dims[0]] = operands[0][1 - rows]
+            for axis, place in zip(
+                _rest([rows], len(operands[0])), params["dimension_numbers"].offset_dims, strict=True
+            ):
+                found[place] = operands[0][axis]
             return [found]
         if name == "iota":
             return [_fixed(shapes[0])]
@@ -196,7 +199,8 @@ class Channels:
         return [_fixed(shape) for shape in shapes]
 
     def _dot(self, step: Step, one: Labels, other: Labels) -> Labels:
-        summed, ((*batch_one,), (*batch_other,)) = contracted(step), step.params["dimension_numbers"][1]
+        summed = contracted(step, [len(axis) for axis in one])
+        (*batch_one,), (*batch_other,) = step.params["dimension_numbers"][1]
         for a, b in summed:
             self._meet(one[a], other[b], "meets positions that cannot be removed (matrix product)")
         batch = [
@@ -217,11 +221,16 @@ class Channels:
             self.pin([*images, *kernel], "goes through a convolution in batch groups")
         elif groups == 1:
             self._meet(images[feature], kernel[source], meeting)
-        elif groups == len(images[feature]) == len(channels):  # depthwise: each channel by itself
+        elif groups == len(images[feature]):  # depthwise: each channel by itself, with all that comes of it
             self.pin([kernel[source]], "a window of a convolution")
-            channels = self._meet(images[feature], channels, meeting)
-        else:
-            self.pin([images[feature], kernel[source], channels], "goes through a convolution in groups")
+            channels = self._meet(np.repeat(images[feature], len(channels) // groups), channels, meeting)
+        else:  # as many go from each group: what is at the same place in them goes together
+            beside = "meets positions that cannot be removed (convolution in groups)"
+            for axis in (images[feature], channels):
+                first, *others = np.split(axis, groups)
+                for group in others:
+                    self._meet(first, group, beside)
+            self._meet(images[feature][: len(kernel[source])], kernel[source], meeting)
         found = _fixed(shape)
         found[numbers.out_spec[0]], found[numbers.out_spec[1]] = images[batch], channels
         return found

@@ -104,7 +104,7 @@ def multiplications(program: Program, step: Step) -> int:
     first, second = (program.shapes[number] for number in step.inputs)
     outputs = math.prod(program.shapes[step.outputs[0]])
     if step.name == "dot_general":
-        return outputs * math.prod(first[axis] for axis, _ in contracted(step))
+        return outputs * math.prod(first[axis] for axis, _ in contracted(step, first))
     output_axis = step.params["dimension_numbers"].rhs_spec[0]
     return outputs * math.prod(length for axis, length in enumerate(second) if axis != output_axis)
 

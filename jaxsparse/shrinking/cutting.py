@@ -144,10 +144,11 @@ def _state_sizes(module: Any) -> None:
     if isinstance(module, nnx.Linear):
         *_, module.in_features, module.out_features = module.kernel.shape
     elif isinstance(module, nnx.Conv):
-        depthwise = 1 < module.feature_group_count == module.in_features == module.out_features
+        depthwise = 1 < module.feature_group_count == module.in_features
+        multiplier = module.out_features // module.in_features
         *_, inputs, outputs = module.kernel_shape = _own(module.kernel, module.kernel_shape)
-        if depthwise:
-            module.feature_group_count = outputs
+        if depthwise:  # groups go whole; in wider ones as many channels of each
+            module.feature_group_count = outputs // multiplier
         module.in_features, module.out_features = inputs * module.feature_group_count, outputs
     elif isinstance(module, nnx.ConvTranspose):
         *_, inputs, outputs = module.kernel_shape = _own(module.kernel, module.kernel_shape)
@@ -165,6 +166,10 @@ def _state_sizes(module: Any) -> None:
         shape = _own(module.kernel, (*module.in_features, *module.out_features))
         ends = len(module.in_features)
         module.in_features, module.out_features = shape[:ends], shape[ends:]
+    elif isinstance(module, nnx.Einsum):
+        module.kernel_shape = _own(module.kernel, module.kernel_shape)
+        if module.bias is not None and module.bias_shape is not None:
+            module.bias_shape = _own(module.bias, module.bias_shape)
     elif isinstance(module, nnx.MultiHeadAttention):
         module.num_heads, module.head_dim = module.query.out_features
         module.qkv_features = module.num_heads * module.head_dim

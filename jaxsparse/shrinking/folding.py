@@ -190,7 +190,7 @@ class _Attempt:
         number = step.inputs[0]
         value, read = self.flow.values[number], self.flow.read_by.get(index, (np.True_,))[0]
         missing, sources = np.zeros(value.shape, bool), set()
-        for axis, _ in contracted(step):
+        for axis, _ in contracted(step, value.shape):
             labels = self.channels.labels[number][axis]
             roots = np.maximum(self.channels.find(labels), 0)
             where = (labels > 0) & self.removed[roots]

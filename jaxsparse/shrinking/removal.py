@@ -304,7 +304,7 @@ def _analyse(model: nnx.Module, example: Input) -> _Analysis:
             continue
         for position, number in enumerate(step.inputs):
             alive = flow.varies[number] & flow.read_by[index][position]
-            for pair in contracted(step):
+            for pair in contracted(step, program.shapes[step.inputs[0]]):
                 axis = pair[position]
                 rest = tuple(other for other in range(alive.ndim) if other != axis)
                 for channel in channels.find(channels.labels[number][axis])[alive.any(rest)]:

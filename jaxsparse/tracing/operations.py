@@ -86,11 +86,13 @@ def spread(
         return [lax.reduce_window(first, 0.0, lax.add, **_window(params))]
     if name == "gather":
         rows = looked_up(step, first.shape)
+        if rows is not None and fixed[1]:
+            return step(first, values[1])
         if rows is not None:
             shape = jax.eval_shape(lambda *arrays: step(*arrays), *values)[0].shape
-            (place,) = params["dimension_numbers"].offset_dims
             row = first.sum(rows) + nonzero[0].sum(rows) * marks[1].sum()
-            return [jnp.broadcast_to(row.reshape([-1 if axis == place else 1 for axis in range(len(shape))]), shape)]
+            places = dict(zip(params["dimension_numbers"].offset_dims, row.shape, strict=True))
+            return [jnp.broadcast_to(row.reshape([places.get(axis, 1) for axis in range(len(shape))]), shape)]
     if name == "dynamic_slice" and all(fixed[1:]):
         return step(first, *values[1:])
     shapes = [aval.shape for aval in jax.eval_shape(lambda *arrays: step(*arrays), *values)]
@@ -99,13 +101,15 @@ def spread(
 
 
 def looked_up(step: Step, shape: Sequence[int]) -> int | None:
-    """The axis of an array of two axes along which a gather picks whole rows; None where it does something else."""
+    """The axis of an array along which a gather picks whole rows (an embedding's, or pixels where an image is resized);
+    None where it does something else."""
     numbers, sizes = step.params["dimension_numbers"], step.params["slice_sizes"]
     collapsed = numbers.collapsed_slice_dims
-    if len(shape) != 2 or len(collapsed) != 1 or numbers.start_index_map != collapsed or numbers.operand_batching_dims:
+    if len(collapsed) != 1 or numbers.start_index_map != collapsed or numbers.operand_batching_dims:
         return None
     (rows,) = collapsed
-    return rows if sizes[1 - rows] == shape[1 - rows] else None
+    whole = all(sizes[axis] == length for axis, length in enumerate(shape) if axis != rows)
+    return rows if whole else None
 
 
 def _window(params: dict[str, Any]) -> dict[str, Any]:
@@ -118,12 +122,17 @@ def _window(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def contracted(step: Step) -> list[tuple[int, int]]:
-    """Pairs (axis of the first input, axis of the second) that a product sums over, kernel windows not counted."""
+def contracted(step: Step, shape: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs (axis of the first input, axis of the second) that a product sums over, kernel windows not counted.
+
+    Args:
+      shape: of the first input. Where each channel of an image is by itself (depthwise), nothing is summed over.
+    """
     if step.name == "dot_general":
         (first, second), _ = step.params["dimension_numbers"]
         return list(zip(first, second, strict=True))
-    if step.name == "conv_general_dilated" and step.params["feature_group_count"] == 1:
-        numbers = step.params["dimension_numbers"]
-        return [(numbers.lhs_spec[1], numbers.rhs_spec[1])]
+    if step.name == "conv_general_dilated":
+        numbers, groups = step.params["dimension_numbers"], step.params["feature_group_count"]
+        if groups == 1 or groups < shape[numbers.lhs_spec[1]]:
+            return [(numbers.lhs_spec[1], numbers.rhs_spec[1])]
     return []

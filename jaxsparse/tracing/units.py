@@ -249,7 +249,8 @@ class _Reader:
             rows = looked_up(step, self.program.shapes[step.inputs[0]])
             if sides != [False, True] or rows is None:
                 return ()
-            kept = {1 - rows: step.params["dimension_numbers"].offset_dims[0]}
+            rest = [axis for axis in range(len(self.program.shapes[step.inputs[0]])) if axis != rows]
+            kept = dict(zip(rest, step.params["dimension_numbers"].offset_dims, strict=True))
             return tuple((WEIGHT, origin.product(kept, shape)) for origin in self._of(step.inputs[0]).factors)
         if step.name not in CONTRACTIONS or sides.count(True) != 1:
             return ()
@@ -520,8 +521,8 @@ def _outgoing(step: Step, side: int, ranks: Sequence[int]) -> dict[int, int]:
     if step.name == "conv_general_dilated":
         numbers = step.params["dimension_numbers"]
         return {numbers.rhs_spec[0]: numbers.out_spec[1]} if side == 1 else {}
-    _, batch = step.params["dimension_numbers"]
-    summed = [[pair[each] for pair in contracted(step)] for each in (0, 1)]
+    (_, batch), pairs = step.params["dimension_numbers"], contracted(step, ())
+    summed = [[pair[each] for pair in pairs] for each in (0, 1)]
     kept = {axis: place for place, axis in enumerate(batch[side])}
     rest = [
         [axis for axis in range(rank) if axis not in (*summed[each], *batch[each])] for each, rank in enumerate(ranks)
