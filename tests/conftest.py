@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # for processes that tests start
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,3 +19,18 @@ atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 jax.config.update("jax_enable_compilation_cache", True)
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+LONG = frozenset(
+    "architectures batra bench claims cli data dynamics ends experiments export goes grid layers models optimizers "
+    "origin own placement precision pruning_command pruning_training random_programs readme rounding selectivity shrink "
+    "shrink_check shrink_command shrink_training sparsity start streaming theory thinning thresholding train units "
+    "yaguchi2018".split()
+)
+"""Files with more than some twenty seconds of tests; the others are what `pytest -m fast` runs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        apart = any(item.get_closest_marker(name) for name in ("slow", "faults"))
+        if not apart and item.path.stem.removeprefix("test_") not in LONG:
+            item.add_marker(pytest.mark.fast)
