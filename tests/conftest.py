@@ -20,17 +20,16 @@ jax.config.update("jax_enable_compilation_cache", True)
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
-LONG = frozenset(
-    "architectures batra bench claims cli data dynamics ends experiments export goes grid layers models optimizers "
-    "origin own placement precision pruning_command pruning_training random_programs readme rounding selectivity shrink "
-    "shrink_check shrink_command shrink_training sparsity start streaming theory thinning thresholding train units "
-    "yaguchi2018".split()
-)
+LONG = """
+architectures batra bench claims cli data dynamics ends experiments export goes grid layers models optimizers origin own
+placement precision pruning_command pruning_training random_programs readme rounding selectivity shrink shrink_check
+shrink_command shrink_training sparsity start streaming theory thinning thresholding train units yaguchi2018
+"""
 """Files with more than some twenty seconds of tests; the others are what `pytest -m fast` runs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         apart = any(item.get_closest_marker(name) for name in ("slow", "faults"))
-        if not apart and item.path.stem.removeprefix("test_") not in LONG:
+        if not apart and item.path.stem.removeprefix("test_") not in LONG.split():
             item.add_marker(pytest.mark.fast)
