@@ -59,9 +59,12 @@ def _onnx(model: nnx.Module, card: Card) -> bytes:
                 input_names=["images"],
                 output_names=["logits"],
             )
-        except NotImplementedError as error:
-            reason = " ".join(str(error).split())
-            raise InvalidInput(f"format onnx is not possible for this network: {reason}") from None
+            checker = importlib.import_module("onnx.checker")
+            del converted.graph.value_info[:]  # shapes of what lies between, of which it states wrong ones
+            checker.check_model(converted, full_check=True)
+        except Exception as error:  # whatever it does not know, or knows wrongly
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InvalidInput(f"format onnx is not possible for this network, jax2onnx says {reason[:300]}") from None
     for name, text in card.metadata(model).items():
         entry = converted.metadata_props.add()
         entry.key, entry.value = name, text
@@ -99,7 +102,8 @@ def save(path: str | Path, model: nnx.Module, card: Card | None = None) -> list[
 
     Raises:
       InvalidInput: for another ending, a file that is there already, a format that needs what is not installed, or
-        ONNX of a network that has lost all units of a layer, which ONNX Runtime refuses.
+        ONNX of a network that has lost all units of a layer, which ONNX Runtime refuses, or that jax2onnx can't convert
+        to a file that is valid.
     """
     path = Path(path)
     format = path.suffix.removeprefix(".")
