@@ -56,4 +56,5 @@ def plain(settings: Any) -> Any:
         return {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
     name = name_of(settings)
     settings = settings.func if isinstance(settings, partial) else settings
-    return f"{settings.__module__}:{settings.__qualname__}" if name == getattr(settings, "__name__", None) else name
+    module = settings.__module__ if name == getattr(settings, "__name__", None) else None  # None too where exec made it
+    return f"{module}:{settings.__qualname__}" if module else name

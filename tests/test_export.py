@@ -6,6 +6,8 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.export
@@ -180,6 +182,56 @@ def test_empty_layer(tmp_path: Path) -> None:
     equal(js.load(tmp_path), made, card.shape)
     with pytest.raises(js.InvalidInput, match="layer of no units"):
         js.save(tmp_path / "net.onnx", made, card)
+
+
+class Onnx:
+    """Stands in for jax2onnx, the file that it makes, and onnx's check of it."""
+
+    def __init__(self, unknown: str = "", invalid: str = ""):
+        self.unknown, self.invalid = unknown, invalid
+        self.graph = SimpleNamespace(value_info=["a wrong shape"])
+        self.metadata_props = SimpleNamespace(add=SimpleNamespace)
+        self.checker = self
+
+    def to_onnx(self, *_: Any, **settings: Any) -> Any:
+        assert (settings["input_names"], settings["output_names"]) == (["images"], ["logits"])
+        if self.unknown:
+            raise NotImplementedError(self.unknown)
+        return self
+
+    def check_model(self, converted: Any, full_check: bool) -> None:
+        assert full_check
+        assert converted.graph.value_info == []
+        if self.invalid:
+            raise ValueError(self.invalid)
+
+    def SerializeToString(self) -> bytes:
+        return b"network"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (Onnx(unknown="No plugin\n for erf_inv"), "jax2onnx says NotImplementedError: No plugin for erf_inv"),
+        (Onnx(invalid="shapes differ"), "jax2onnx says ValueError: shapes differ"),
+        (Onnx(), None),
+    ],
+)
+def test_onnx_that_is_not_possible(
+    theirs: Onnx, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for what can't be converted, or is not valid when it is; nothing is written."""
+    for module in ("jax2onnx", "onnx"):
+        monkeypatch.setitem(sys.modules, module, cast(Any, theirs))
+    card = cards("mlp")
+    if said is None:
+        (path,) = js.save(tmp_path / "net.onnx", network(card), card)
+        assert path.read_bytes() == b"network"
+        return
+    with pytest.raises(js.InvalidInput) as caught:
+        js.save(tmp_path / "net.onnx", network(card), card)
+    assert str(caught.value) == f"format onnx is not possible for this network, {said}"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("format", "module"), [("onnx", "jax2onnx"), ("stablehlo", "flatbuffers")])

@@ -142,6 +142,35 @@ def test_constants_stay_right(name: str) -> None:
         np.testing.assert_allclose(smaller(x), model(x), atol=5e-6)
 
 
+class Branch(nnx.Module):
+    """A sum whose second term may die whole, with nothing left between its convolutions."""
+
+    def __init__(self, rngs: nnx.Rngs, groups: int):
+        self.first = nnx.Conv(3, 8, (1, 1), rngs=rngs)
+        self.inner = nnx.Conv(8, 8, (3, 3), feature_group_count=groups, rngs=rngs)
+        self.outer = nnx.Conv(8, 8, (1, 1), rngs=rngs)
+        self.head = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nnx.relu(self.first(x))
+        return self.head((h + self.outer(nnx.relu(self.inner(h)))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_again_after_a_layer_died_whole(groups: int, tmp_path: Path) -> None:
+    """A convolution of no channels is shrunk, saved and loaded as any other."""
+    model, x = Branch(nnx.Rngs(0), groups), jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
+    dead = {"first": np.arange(8) < 4, "inner": np.ones(8, bool)}
+    constants = {"first": -np.ones(8), "inner": -np.ones(8)}
+    once, report = js.shrink(model, x, dead, constants=constants)
+    assert report.widths["inner"] == (8, 0)
+    again, _ = js.shrink(once, x)
+    np.testing.assert_allclose(again(x), once(x), atol=1e-6)
+    js.save(tmp_path / "small.safetensors", again)
+    loaded = js.load(tmp_path / "small.safetensors", like=model)
+    np.testing.assert_array_equal(loaded(x), again(x))
+
+
 @pytest.mark.parametrize("name", ["einsum", "into a multiplier", "out of a multiplier", "as many into each group"])
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     """Groups and sizes that a module states follow from its arrays."""

@@ -9,13 +9,14 @@ import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from jaxsparse import export, files, records
-from jaxsparse.checks import InvalidInput
+from jaxsparse.checks import InvalidInput, plain
 from jaxsparse.config import Run
 from jaxsparse.criteria import Thresholds
 from jaxsparse.train import network
@@ -243,6 +244,15 @@ def test_settings_of_older_and_newer_versions(tmp_path: Path) -> None:
     assert records.run_of({**described, "run": older}) == RUN
     with pytest.raises(InvalidInput, match="run must be without settings that this version does not know, got 'warp'"):
         records.run_of({**described, "run": {**described["run"], "warp": 9}})
+
+
+def test_functions_by_name() -> None:
+    """Also one that `exec` made, which belongs to no module."""
+    made: dict[str, Any] = {}
+    exec("def loss(outputs, targets): return outputs - targets", made)
+    made["loss"].__module__ = None
+    assert plain(made["loss"]) == "loss"
+    assert plain(test_functions_by_name) == f"{__name__}:test_functions_by_name"
 
 
 def test_description_is_plain_json(tmp_path: Path) -> None:

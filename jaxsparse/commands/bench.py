@@ -187,7 +187,7 @@ class Architectures(Rounds):
 
 @dataclass(frozen=True)
 class Torch(Rounds):
-    """Time everything that can be timed beside PyTorch, some twelve minutes, and print it as a table."""
+    """Time everything that can be timed beside PyTorch and print it as a table."""
 
     def measure(self) -> Found:
         return beside_torch(self.rounds)

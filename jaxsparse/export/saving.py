@@ -47,7 +47,7 @@ def _onnx(model: nnx.Module, card: Card) -> bytes:
     empty = [name for name, leaf in flatten(nnx.state(model)).items() if leaf.size == 0]
     if empty:
         raise InvalidInput(f"format onnx is not possible for a network with a layer of no units ({empty[0]} is empty)")
-    jax2onnx = _extra("jax2onnx", "onnx")
+    jax2onnx, checker = _extra("jax2onnx", "onnx"), _extra("onnx", "onnx").checker
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # warns of values whose type no reader needs
     with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):  # it replaces flax's layers by its own
         warnings.simplefilter("ignore")
@@ -59,7 +59,6 @@ def _onnx(model: nnx.Module, card: Card) -> bytes:
                 input_names=["images"],
                 output_names=["logits"],
             )
-            checker = importlib.import_module("onnx.checker")
             del converted.graph.value_info[:]  # shapes of what lies between, of which it states wrong ones
             checker.check_model(converted, full_check=True)
         except Exception as error:  # whatever it does not know, or knows wrongly

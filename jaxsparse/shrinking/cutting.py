@@ -145,10 +145,9 @@ def _state_sizes(module: Any) -> None:
         *_, module.in_features, module.out_features = module.kernel.shape
     elif isinstance(module, nnx.Conv):
         depthwise = 1 < module.feature_group_count == module.in_features
-        multiplier = module.out_features // module.in_features
         *_, inputs, outputs = module.kernel_shape = _own(module.kernel, module.kernel_shape)
         if depthwise:  # groups go whole; in wider ones as many channels of each
-            module.feature_group_count = outputs // multiplier
+            module.feature_group_count = outputs // (module.out_features // module.in_features)
         module.in_features, module.out_features = inputs * module.feature_group_count, outputs
     elif isinstance(module, nnx.ConvTranspose):
         *_, inputs, outputs = module.kernel_shape = _own(module.kernel, module.kernel_shape)

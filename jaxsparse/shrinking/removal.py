@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsparse import sparsity
 from jaxsparse.checks import require
 from jaxsparse.criteria import Thresholds
 from jaxsparse.shrinking.channels import Channels
@@ -24,7 +23,7 @@ from jaxsparse.shrinking.folding import Borders, Folding, fold
 from jaxsparse.shrinking.masking import Dead, by_layer, dead_by_scale, layers_of, masked
 from jaxsparse.shrinking.report import LayerReport, Report
 from jaxsparse.shrinking.rounding import least_dead, rounded
-from jaxsparse.sparsity import ByLayer
+from jaxsparse.sparsity import ByLayer, magnitudes
 from jaxsparse.tracing.operations import contracted
 from jaxsparse.tracing.program import RUN_ONCE, Program, arrays_of, trace
 from jaxsparse.tracing.units import Layer, Part, names_of
@@ -105,7 +104,7 @@ def shrink(
 
     done, notes = _most(attempt, analysis.superfluous(), analysis.units(layers))
     if round_to > 1 or min_width > 1:
-        seen = sparsity.magnitudes(layers, nnx.state(model, nnx.Param), {})
+        seen = magnitudes(layers, nnx.state(model, nnx.Param), {})
         order = {name: least_dead(units) for name, units in seen.items()}
         left, stay = rounded(done.removed, analysis.units(layers), order, round_to, min_width)
         wider = attempt(left)

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxsparse.criteria import DECIDING
 from jaxsparse.sparsity import Units
 
 REASON = "it fills the width"
 
 
 def least_dead(units: Units) -> np.ndarray:
-    """Positions of a layer's units, those first that are furthest from dead: of the largest scale, else norm."""
-    magnitude = units.norm if units.gamma is None else units.gamma
-    return np.arange(0) if magnitude is None else np.argsort(-np.abs(np.asarray(magnitude, float)), kind="stable")
+    """Positions of a layer's units, those first that are furthest from dead by the criterion that decides."""
+    magnitude = next(found for criterion in DECIDING if (found := criterion.magnitude(units)) is not None)
+    return np.argsort(-np.asarray(magnitude, float), kind="stable")
 
 
 def rounded(
@@ -44,11 +45,11 @@ def rounded(
     """
     left, stay = removed.copy(), dict[int, str]()
     for name, roots in units.items():
-        gone = left[roots].any(1)
+        gone = np.any(left[roots], axis=1)
         kept = int((~gone).sum())
         wanted = min(-(-max(kept, least) // multiple) * multiple, len(roots)) if kept else 0
-        for unit in order[name]:
-            if int((~left[roots].any(1)).sum()) >= wanted:
+        for unit in order[name][gone[order[name]]]:
+            if (~left[roots].any(1)).sum() >= wanted:  # a unit may have brought others back with it
                 break
             back = [int(root) for root in roots[unit] if left[root]]
             left[back] = False

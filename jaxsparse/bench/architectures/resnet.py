@@ -47,7 +47,7 @@ class ResNet18(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(x)))
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-        x = nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+        x = nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2))  # by name, as jax2onnx wants it
         for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in blocks:
                 x = block(x)
