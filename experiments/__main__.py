@@ -28,6 +28,7 @@ from experiments import (
     papers,
     retsinas2020,
     studies,
+    today,
     yaguchi2018,
 )
 from experiments.batra2024 import claims as batra2024_claims
@@ -50,7 +51,9 @@ PAPERS = {
     "retsinas2020": retsinas2020.ENTRIES,
     "yaguchi2018": yaguchi2018.ENTRIES,
     "batra2024": batra2024.ENTRIES,
+    "today": today.ENTRIES,
 }
+"""And of what no paper asks."""
 RULES = {
     **mehta2019_claims.RULES,
     **mehta2018.RULES,
@@ -66,7 +69,7 @@ class Reproduce:
     """Train what an entry needs, as far as it is not there yet, and show it beside the paper's figures."""
 
     paper: Annotated[str, tyro.conf.Positional]
-    """mehta2019, mehta2018, retsinas2020, yaguchi2018 or batra2024"""
+    """mehta2019, mehta2018, retsinas2020, yaguchi2018, batra2024, or today: today's optimizers"""
     entry: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """what `list` shows; without any, all of the paper"""
     scale: str = "embedded"

@@ -3,7 +3,8 @@
 Two places, and they differ as soon as the optimizer is adaptive (Loshchilov and Hutter 2019, section 2):
 
     coupled      gradient + penalty's gradient -> preconditioner -> step        CoupledL2, BatchNormL1, GroupLasso
-    decoupled    gradient -> preconditioner -> step -> shrink the weights       DecoupledDecay, ProximalGroupLasso
+    decoupled    gradient -> preconditioner -> step -> shrink the weights       DecoupledDecay, CautiousDecay,
+                                                                                DecayToStart, ProximalGroupLasso
 
 A coupled penalty is divided by the same running root mean square as the gradient. Where the loss gradient vanishes,
 the penalty is normalised by itself, and the weight moves by about the learning rate in every step however weak the
@@ -235,6 +236,87 @@ class DecoupledDecay(Decoupled):
         return _masked(_after_step(shrunk), mask)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CautiousDecay(Decoupled):
+    """AdamW's decay of those weights alone that the optimizer's step does not make larger:
+
+        theta + update - learning_rate_t * strength * theta,  but theta + update where update * theta > 0
+
+    Chen et al. 2025 (cautious weight decay), algorithm 1.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "wd-cautious"
+
+    def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
+        decay = DecoupledDecay(self.strength, scale="learning_rate")
+
+        def shrunk(updates: Tree, params: Tree, count: jax.Array) -> Tree:
+            rate = decay.rate(learning_rate, count)
+            return jax.tree.map(lambda u, w: jnp.where(u * w > 0, u, u - rate * w), updates, params)
+
+        return _masked(_after_step(shrunk), mask)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DecayToStart(Decoupled):
+    """AdamW's decay, towards the weights that training started from in place of zero:
+
+        theta + update - learning_rate_t * strength * (theta - theta_0)
+
+    L2-SP of Li et al. 2018 (equation 4) in decoupled form; without their penalty on what is new.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    @property
+    def name(self) -> str:
+        return "wd-to-start"
+
+    def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
+        decay = DecoupledDecay(self.strength, scale="learning_rate")
+
+        def init_fn(params: Tree) -> optax.OptState:
+            return _Started(jnp.zeros([], jnp.int32), jax.tree.map(jnp.copy, params))  # a training may donate both
+
+        def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
+            rate = decay.rate(learning_rate, state.count)
+            updates = jax.tree.map(lambda u, w, start: u - rate * (w - start), updates, _given(params), state.start)
+            return updates, _Started(jnp.asarray(optax.safe_increment(state.count)), state.start)
+
+        return _masked(optax.GradientTransformation(init_fn, update_fn), mask)
+
+
+class _Started(NamedTuple):
+    count: jax.Array
+    start: Tree
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["weighted"])
 @dataclass(frozen=True)
 class ProximalGroupLasso(Decoupled):
@@ -286,6 +368,8 @@ _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "l2": CoupledL2,
     "wd": DecoupledDecay,
     "wd-lr": partial(DecoupledDecay, scale="learning_rate"),
+    "wd-cautious": CautiousDecay,
+    "wd-to-start": DecayToStart,
     "bn-l1": BatchNormL1,
     "group-lasso": GroupLasso,
     "group-lasso-unweighted": partial(GroupLasso, weighted=False),
@@ -301,6 +385,9 @@ KINDS: dict[str, Kind] = {
     "proximal-group-lasso-unweighted": Kind.KERNEL,
 }
 """The kind of parameter that a regularizer is about, by its name; what is not listed acts on every one."""
+
+DECAYS = (DecoupledDecay, CautiousDecay, DecayToStart)
+"""What acts on each weight by itself after the step."""
 
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
 """What `regularizer` knows: `none`, and the `name` of each regularizer."""

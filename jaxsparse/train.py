@@ -60,6 +60,12 @@ class State:
     """of the weights that become zero below one; none without thresholding"""
     bound_optimizer: Tree = ()
 
+    @property
+    def evaluated(self) -> Tree:
+        """Parameters that the network is evaluated and kept with: under Schedule-Free the averages, at the statistics
+        of the weights that gradients are taken at."""
+        return rules.evaluated(self.optimizer, self.params)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ class Training:
             }
             return optax.partition(groups, kinds)
 
-        if regularizer is None or isinstance(regularizer, regularizers.DecoupledDecay):
+        if regularizer is None or isinstance(regularizer, regularizers.DECAYS):
             return grouped(regularizer)
         if isinstance(regularizer, regularizers.Decoupled):  # what acts on one kind wants the whole tree
             return optax.chain(grouped(None), regularizer.transformation(schedule, mask))
@@ -285,7 +291,7 @@ class Training:
 
         def interval(state: State, _: None) -> tuple[State, Row]:
             state, losses = self.advance(hyper, key, data, state)
-            return state, self.measured(data, state.params, state.bounds, state.stats, losses)
+            return state, self.measured(data, state.evaluated, state.bounds, state.stats, losses)
 
         params, stats = self.start(key) if start is None else start
         return jax.lax.scan(interval, self.init(hyper, params, stats), length=self.run.points)

@@ -146,6 +146,10 @@ def trajectory(
             w = (1 - strength * lr / learning_rates[0]) * (w + update)
         elif regularizer == "wd-lr":
             w = w + update - lr * strength * w
+        elif regularizer == "wd-cautious":
+            w = w + update - lr * strength * np.where(update * w <= 0, w, 0)
+        elif regularizer == "wd-to-start":
+            w = w + update - lr * strength * (w - init)
         elif regularizer in {"proximal-group-lasso", "proximal-group-lasso-unweighted"} and kind == "kernel":
             stepped = w + update
             norm = np.sqrt(np.sum(stepped**2, axis=-2, keepdims=True)) + 0 * w

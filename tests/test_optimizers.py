@@ -18,15 +18,15 @@ import pytest
 
 from jaxsparse import regularizers, schedules
 from jaxsparse.regularizers import BatchNormL1, CoupledL2, DecoupledDecay, GroupLasso
-from jaxsparse.rules import RULES, defaults, names, optimizer
+from jaxsparse.rules import RULES, defaults, functions, optimizer
 
 STEPS = 1000
 STRENGTH = 0.01
 LEARNING_RATE = {"sgd": 0.01, "adagrad": 0.01, "adadelta": 1.0, "amsgrad": 3e-4}  # of the others 1e-3
 RECORDED = Path(__file__).parent / "recorded"
 
-NAMES = names("torch")
-FORMS = [(name, convention) for name, rule in RULES.items() for convention in rule.forms]
+NAMES = functions.__all__
+FORMS = [(name, convention) for name in NAMES for convention in RULES[name].forms]
 ALL_FORMS = [(*form, False) for form in FORMS] + [("sgd", convention, True) for convention in RULES["sgd"].forms]
 
 

@@ -75,7 +75,7 @@ def check(tx: optax.GradientTransformation, *, remembers: bool) -> None:
     assert not remembers or any(leaf.any() for _, leaf, _ in seen)
 
 
-@pytest.mark.parametrize("name", js.rules.names())
+@pytest.mark.parametrize("name", js.rules.functions.__all__)
 def test_masks_hold_exactly(name: str) -> None:
     """With every regularizer; a momentum where there may be one."""
     hyper = {"momentum": 0.9} if name == "sgd" else {}

@@ -72,7 +72,7 @@ def shrunk() -> tuple[Any, Any, Any]:
         return model, smaller, report
 
 
-@pytest.mark.parametrize("name", rules.names())
+@pytest.mark.parametrize("name", rules.functions.__all__)
 def test_trajectory(name: str, shrunk: tuple[Any, Any, Any]) -> None:
     """After some steps, the smaller network with everything cut goes where the full one's living units go."""
     model, smaller, report = shrunk

@@ -213,7 +213,7 @@ def test_gamma_and_beta_at_rates_of_their_own(regularizer: str) -> None:
 
 OWN_RATES = {"gamma_rate": 0.5, "beta_rate": 2.0}
 ACTING = [
-    *[(rule, form, "kernels", {}) for rule in rules.names() for form in ("l2", "wd", "wd-lr")],
+    *[(rule, form, "kernels", {}) for rule in rules.functions.__all__ for form in ("l2", "wd", "wd-lr")],
     *[(rule, form, "kernels", OWN_RATES) for rule in ("sgd", "adam") for form in ("l2", "wd", "wd-lr")],
     *[("adam", form, "kernels", {}) for form in ("group-lasso", "proximal-group-lasso")],
     *[("adam", form, "kernels+scales", OWN_RATES) for form in regularizers.NAMES[1:]],

@@ -52,7 +52,7 @@ def measure(work: Work, rounds: int = 7) -> dict[str, object]:
         advanced = time.perf_counter() - begun
 
         def look(state: Any = state, losses: Any = losses) -> Any:
-            return compiled.measured(engine.dataset, state.params, state.bounds, state.stats, losses)
+            return compiled.measured(engine.dataset, state.evaluated, state.bounds, state.stats, losses)
 
         times.append((advanced / steps, _seconds(look)))
     watched = _monitor_seconds(work, rounds)

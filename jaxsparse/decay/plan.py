@@ -31,10 +31,10 @@ class Plan:
       InvalidInput: naming the field and the allowed values.
     """
 
-    optimizers: tuple[str, ...] = rules.names()
+    optimizers: tuple[str, ...] = tuple(rules.functions.__all__)
     """names, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizers: tuple[str, ...] = ("l2", "wd", "wd-lr")
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), bn-l1"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, bn-l1"""
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     """of every regularizer but none"""
     protocol: str = "low-gradient"

@@ -8,6 +8,6 @@ gradients.
 """
 
 from jaxsparse.dynamics import protocols
-from jaxsparse.dynamics.simulation import Outcome, outcome, simulate
+from jaxsparse.dynamics.simulation import Outcome, alone, outcome, simulate
 
-__all__ = ["Outcome", "outcome", "protocols", "simulate"]
+__all__ = ["Outcome", "alone", "outcome", "protocols", "simulate"]

@@ -9,7 +9,8 @@ need no room for them. A sweep gives `tx` as a function of `settings`, which hol
     tx = lambda s: js.adam(s["rate"], regularizer=js.CoupledL2(s["strength"]))
     xs = js.simulate(tx, init, gradients, settings={"rate": rates, "strength": strengths})        # each [n]
 
-Each weight is the scale of a normalisation layer to the regularizers, so `BatchNormL1` acts on it as well.
+Rules that look at a whole array, such as Adafactor, go into `alone` first. Each weight is the scale of a normalisation
+layer to the regularizers, so `BatchNormL1` acts on it as well.
 
 Tails: XLA takes denormals for zero, so squares of gradients below 1e-154 (float32: 1e-19) are lost. A weight without a
 gradient of the loss that falls so far sticks near 1e-304, although Adam with b2 0.999 would throw it back from 1e-402.
@@ -36,6 +37,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxsparse.checks import require
+from jaxsparse.rules.averaging import evaluated
 
 CHUNK = 16384
 """Weights in a chunk on a CPU: with two moments and the gradient, 256 KiB of float32."""
@@ -49,6 +51,12 @@ Rule: TypeAlias = optax.GradientTransformation | Callable[[Any], optax.GradientT
 Carry: TypeAlias = tuple[jax.Array, optax.OptState]
 Advance: TypeAlias = Callable[[Carry, jax.Array], Carry]
 """Takes a step of the given number."""
+
+
+def _seen(carry: Carry) -> jax.Array:
+    """The weights that a network would be evaluated with."""
+    weights, state = carry
+    return evaluated(state, {"scale": weights})["scale"]
 
 
 class Outcome(NamedTuple):
@@ -106,11 +114,11 @@ class _Path:
     def __call__(self, advance: Advance, carry: Carry, marks: jax.Array) -> jax.Array:
         def one(carry: Carry, step: jax.Array) -> tuple[Carry, jax.Array]:
             carry = advance(carry, step)
-            return carry, carry[0]
+            return carry, _seen(carry)
 
         def several(carry: Carry, mark: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
             carry = lax.fori_loop(*mark, lambda step, carry: advance(carry, step), carry)
-            return carry, carry[0]
+            return carry, _seen(carry)
 
         if self.consecutive:  # a loop less: twice as fast for few weights
             begin = carry[0]
@@ -134,13 +142,13 @@ class _Outcome:
         def step(step: jax.Array, seen: tuple[Carry, jax.Array, jax.Array, jax.Array]) -> Any:
             carry, first, low, high = seen
             carry = advance(carry, step)
-            weights = carry[0]
+            weights = _seen(carry)
             return carry, fallen(first, weights, step + 1), jnp.minimum(low, weights), jnp.maximum(high, weights)
 
         def part(carry: tuple[Carry, jax.Array], mark: tuple[jax.Array, jax.Array]) -> Any:
             nothing = jnp.full_like(carry[0][0], jnp.inf)
             inner, first, low, high = lax.fori_loop(*mark, step, (*carry, nothing, -nothing))
-            return (inner, first), (inner[0], low, high)
+            return (inner, first), (_seen(inner), low, high)
 
         never = jnp.full((len(self.thresholds), carry[0].size), -1, jnp.int32)
         begun = carry, fallen(never, carry[0], 0)
@@ -227,6 +235,25 @@ def outcome(
     ends = _rising("parts", parts, 1, steps)
     marks = np.concatenate([np.zeros(1, ends.dtype), ends])
     return _run(tx, _Outcome(tuple(thresholds)), init, gradients, settings, key, marks, chunk, devices)
+
+
+def alone(tx: Callable[[Any], optax.GradientTransformation]) -> Callable[[Any], optax.GradientTransformation]:
+    """A function from settings to a rule, for rules that look at a whole array: each weight is an array of its own."""
+
+    def of(settings: Any) -> optax.GradientTransformation:
+        def several(w: jax.Array) -> Any:
+            return jax.tree.map(lambda value: jnp.broadcast_to(value, w.shape), settings)
+
+        def init(params: Any) -> Any:
+            return jax.vmap(lambda own, w: tx(own).init(w))(several(params["scale"]), params)
+
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
+            each = jax.vmap(lambda own, g, s, w: tx(own).update(g, s, w))
+            return each(several(params["scale"]), updates, state, params)
+
+        return optax.GradientTransformation(init, update)
+
+    return of
 
 
 def _rising(name: str, values: Sequence[int] | np.ndarray, low: int, high: int) -> np.ndarray:

@@ -268,7 +268,7 @@ class Engine:
         yield from ((before.state, row) for row in before.rows) if before else ()
         intervals = self.advance_forever(compiled, cells, before and before.state)
         for state, losses in itertools.islice(intervals, cells[0].run.points - (len(before.rows) if before else 0)):
-            row = compiled.measured(self.dataset, state.params, state.bounds, state.stats, losses)
+            row = compiled.measured(self.dataset, state.evaluated, state.bounds, state.stats, losses)
             yield state, jax.device_get(row)
 
 

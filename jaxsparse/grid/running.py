@@ -395,7 +395,7 @@ def _train_together(unit: _Unit, claims: Claims | None) -> Iterator[_Told]:
         begun = unit.begin()
         for state, row in begun.outcomes:
             rows.append(row)
-            variables = state.params, state.bounds, state.stats
+            variables = state.evaluated, state.bounds, state.stats
             if unit.kept and begun.rows < len(rows) < points and pace.is_due():
                 seconds = begun.seconds + time.perf_counter() - started
                 pace.keep(partial(_keep, unit, state, tuple(rows), seconds))

@@ -89,7 +89,7 @@ def _epoch(
     if (epoch + 1) % run.measure_every:
         return Reached(state, everything, reached.rows)
     recent = jnp.asarray(everything[-run.measure_every :])
-    row = jax.device_get(training.measured(stream, state.params, state.bounds, state.stats, recent))
+    row = jax.device_get(training.measured(stream, state.evaluated, state.bounds, state.stats, recent))
     return Reached(state, everything, (*reached.rows, row))
 
 

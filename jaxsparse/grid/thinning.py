@@ -117,7 +117,7 @@ def train(cell: Cell, pays: Callable[[Pace, float, int], bool] = Pace.pays) -> I
     for point in range(run.points):
         begun = time.perf_counter()
         state, losses = advance(hyper, key, dataset, state)
-        row: Row = jax.device_get(measured(dataset, state.params, state.bounds, state.stats, losses))
+        row: Row = jax.device_get(measured(dataset, state.evaluated, state.bounds, state.stats, losses))
         seconds.append(time.perf_counter() - begun)
         if places is None:
             sizes = {name: len(layer) for name, layer in row.measured.units.items()}

@@ -52,7 +52,16 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 PAPER = "#fdfdfd"
 """Of the background, as `INK` of text: the page swaps them in dark mode, so nothing else has these colours."""
 
-MARKERS: Mapping[str, str] = {"none": "o", "l2": "s", "wd": "^", "wd-lr": "v", "bn-l1": "D", "group-lasso": "P"}
+MARKERS: Mapping[str, str] = {
+    "none": "o",
+    "l2": "s",
+    "wd": "^",
+    "wd-lr": "v",
+    "wd-cautious": "<",
+    "wd-to-start": ">",
+    "bn-l1": "D",
+    "group-lasso": "P",
+}
 """Of each form of regularizer."""
 
 

@@ -37,6 +37,8 @@ REGULARIZERS: Mapping[str, str] = {
     "l2": "L2",
     "wd": "WD",
     "wd-lr": "AdamW's WD",
+    "wd-cautious": "cautious WD",
+    "wd-to-start": "WD to the start",
     "bn-l1": "L1 of scales",
     "group-lasso": "group lasso",
     "proximal-group-lasso": "proximal group lasso",

@@ -33,8 +33,9 @@ import optax
 from jaxsparse.checks import require
 from jaxsparse.regularizers import LearningRate, Regularizer, Scalar
 from jaxsparse.rules import functions
+from jaxsparse.rules.averaging import evaluated
 from jaxsparse.rules.foreign import imported, of
-from jaxsparse.rules.rule import CONVENTIONS, INK, KNOWN, Form, Look, Rule, rate_first, scaled
+from jaxsparse.rules.rule import CONVENTIONS, INK, KNOWN, Form, Look, Rule, in_one_form, rate_first, scaled
 from jaxsparse.trees import Mask
 
 VERSION = 1
@@ -85,11 +86,6 @@ def known(name: str) -> Rule:
     return KNOWN[name]
 
 
-def names(convention: str = "torch") -> tuple[str, ...]:
-    """Of the package's rules that a convention has."""
-    return tuple(name for name, rule in RULES.items() if convention in rule.forms)
-
-
 def having(hyperparameter: str) -> tuple[str, ...]:
     """Names of the package's rules that take a hyperparameter, in any convention."""
     return tuple(
@@ -137,9 +133,10 @@ __all__ = [
     "Look",
     "Rule",
     "defaults",
+    "evaluated",
     "having",
+    "in_one_form",
     "known",
-    "names",
     "of",
     "optimizer",
     "rate_first",

@@ -43,6 +43,17 @@ class Form:
     """of all hyperparameters"""
     learning_rate: float | None = None
     """the library's default, where it has one"""
+    wrap: Callable[..., optax.GradientTransformation] = lambda inner, learning_rate, **hyper: inner
+    """what is put around chain and regularizer, from them, the learning rate and the hyperparameters"""
+
+
+def in_one_form(
+    chain: Callable[..., Chain],
+    defaults: Numbers,
+    wrap: Callable[..., optax.GradientTransformation] = Form.wrap,
+) -> dict[str, Form]:
+    """The forms of a rule that all who have it write alike, so that every convention stands for it."""
+    return dict.fromkeys(CONVENTIONS, Form(chain, defaults, wrap=wrap))
 
 
 def scaled(preconditioner: Callable[..., optax.GradientTransformation]) -> Callable[..., Chain]:
@@ -81,6 +92,7 @@ class Rule:
       label: how it is written in a text; its name if not given.
       look: how it is drawn; if not given, as every other that has no look of its own.
       adaptive: whether gradients are divided by their own size; then coupled L2 is not weight decay.
+      elementwise: whether what it does to a weight of a vector depends on that weight's gradients alone.
       law: what coupled L2 alone does to one weight: from convention, learning rate, strength, hyperparameters and first
         weight to a `Recursion` (exact) or a `Law` (of the gain); none where it is not known.
 
@@ -96,6 +108,7 @@ class Rule:
     label: str = ""
     look: Look | None = None
     adaptive: bool = True
+    elementwise: bool = True
     law: Callable[[str, float, float, Mapping[str, Any], float], Law | Recursion] | None = None
     factory: Callable[..., Any] | None = None
     """the function of another library that it was made from"""
@@ -174,7 +187,8 @@ class Rule:
         chosen = self.complete(convention, hyper)
         check_range("learning_rate", learning_rate, POSITIVE)
         require_regularizer(regularizer)
-        return _keep_types(around(form.chain(learning_rate, **chosen), regularizer, learning_rate, mask))
+        inner = around(form.chain(learning_rate, **chosen), regularizer, learning_rate, mask)
+        return _keep_types(form.wrap(inner, learning_rate, **chosen))
 
     def registered(self) -> str:
         """The name, by which this process finds the rule from now on.

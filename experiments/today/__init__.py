@@ -1,0 +1,142 @@
+"""Which of today's optimizers kill units: the question of the papers, asked of what people train with now.
+
+    python -m experiments today rules      # every rule x {none, L2, weight decay}, on an MLP and on four convolutions
+    python -m experiments today decayed    # decay of every parameter, of kernels, of scales
+    python -m experiments today weight     # one weight whose loss gradient has vanished, under every rule
+
+What is trained: `today.cells`. What may be said of it, written before it was trained: `today.verdicts`. It is no
+paper's, so there is no scale but the embedded one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.entries import Entry
+from experiments.measured import Measured
+from experiments.scales import EMBEDDED, Scale
+from experiments.tables import OURS, said, table
+from experiments.today import cells as made
+from experiments.today import weight
+from experiments.today.verdicts import Outcome, best, kills
+from jaxsparse.grid import Cell
+from jaxsparse.report import table as style
+from jaxsparse.report.table import optimizer_label
+
+Settings = dict[str, dict[str, Outcome]]
+"""By rule, then by regularizer: `L2 1e-3`."""
+
+
+def _outcome(measured: Measured, cells: list[Cell]) -> Outcome | None:
+    runs = measured.of(cells)
+    if not runs:
+        return None
+    return Outcome(*(np.asarray([run[name] for run in runs], float) for name in ("sparsity_scale", "test_error")))
+
+
+def _named(form: str, strength: float) -> str:
+    return style.REGULARIZERS[form] + ("" if form == "none" else f" {style.number(strength)}")
+
+
+def compared(measured: Measured, network: str) -> Settings:
+    """What came out on a network; rules whose trainings are not all there are left out."""
+    found: Settings = {}
+    for rule in made.trained(network):
+        forms = {_named(*form): _outcome(measured, made.cells(network, rule, *form)) for form in made.FORMS[network]}
+        if all(forms.values()):
+            found[rule] = {name: one for name, one in forms.items() if one is not None}
+    return found
+
+
+def _told(one: Outcome) -> str:
+    return f"{said(one.dead)} ({said(one.error)})"
+
+
+def show_rules(measured: Measured, root: Path) -> None:
+    """A table for each network, and what may be said of it."""
+    del root
+    for network in made.FORMS:
+        found = compared(measured, network)
+        if not found:
+            continue
+        top = best([one for forms in found.values() for one in forms.values()])
+        columns = [_named(*form) for form in made.FORMS[network]]
+        lines = [
+            [optimizer_label(rule), *(_told(forms[name]) for name in columns), kills(forms, top) or "-"]
+            for rule, forms in found.items()
+        ]
+        caption = f"percent of the units dead by scale, in brackets the test error; {OURS}"
+        header = ["rule", *columns, "kills, near the best error, under"]
+        style.console().print(table(f"today rules: {network}", header, lines, caption=caption))
+
+
+def show_decayed(measured: Measured, root: Path) -> None:
+    """A row for each rule and form of decay."""
+    del root
+    lines = []
+    for rule in made.CHOOSING:
+        for form in ("l2", "wd"):
+            found = [
+                _outcome(measured, made.cells(*setting)) for setting in made.choosing() if setting[1:3] == (rule, form)
+            ]
+            told = ["-" if one is None else _told(one) for one in found]
+            lines.append([f"{optimizer_label(rule)}, {_named(form, 1e-3)}", *told])
+    caption = f"percent of the units dead by scale, in brackets the test error; {OURS}"
+    style.console().print(table("today decayed: mlp", ["rule", *made.CHOICES.values()], lines, caption=caption))
+
+
+def show_weight(measured: Measured, root: Path) -> None:
+    """A row for each rule, at one rate and at its own."""
+    del root
+    by_setting = {
+        (row["optimizer"], row["regularizer"], row["learning_rate"]): row
+        for row in measured.findings.get(weight.FOUND.name, ())
+    }
+    lines = []
+    for rule, own in made.RATES.items():
+        for rate in dict.fromkeys((weight.RATE, own)):
+            rows = [by_setting.get((rule, form, rate)) for form in ("l2", "wd-lr")]
+            if None not in rows:
+                told = [text for row in rows if row for text in (_steps(row["first"]), f"{row['last']:.1e}")]
+                lines.append([optimizer_label(rule), style.number(rate), *told])
+    header = ["rule", "rate", "L2 1e-3: below 1e-3 after", "at the end", "AdamW's WD 1e-3: below", "at the end"]
+    caption = (
+        f"steps of {weight.STEPS:,}; at the end: the largest magnitude in the last tenth; from 1, no loss gradient"
+    )
+    style.console().print(table("today weight", header, lines, caption=caption))
+
+
+def _steps(first: int | None) -> str:
+    return "never" if first is None else f"{first:,}"
+
+
+def _follow_weight(scale: Scale, root: Path) -> None:
+    if scale is EMBEDDED:
+        weight.follow(root)
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "rules",
+            "Which rules kill units",
+            show_rules,
+            lambda scale: made.compared() if scale is EMBEDDED else (),
+            figures_only=True,
+        ),
+        Entry(
+            "decayed",
+            "Decay of every parameter, of kernels, of scales",
+            show_decayed,
+            lambda scale: made.chosen() if scale is EMBEDDED else (),
+            figures_only=True,
+        ),
+        Entry(
+            "weight", "One weight without a loss gradient", show_weight, follow=_follow_weight, findings=(weight.FOUND,)
+        ),
+    )
+}
+"""Of `python -m experiments today`."""
