@@ -205,10 +205,7 @@ class Training:
 
         if regularizer is None or isinstance(regularizer, regularizers.DECAYS):
             return grouped(regularizer)
-        if isinstance(regularizer, regularizers.Decoupled):  # what acts on one kind wants the whole tree
-            return optax.chain(grouped(None), regularizer.transformation(schedule, mask))
-        assert isinstance(regularizer, regularizers.Penalty)
-        return optax.chain(regularizer.transformation(mask), grouped(None))
+        return regularizer.around((grouped(None),), schedule, mask)  # what acts on one kind wants the whole tree
 
     def _for_products(self, weights: Tree) -> Tree:
         """Kernels and biases in the type that products are computed in; what normalises stays float32."""

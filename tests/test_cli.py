@@ -20,7 +20,7 @@ BAD = {
     "unknown command": ["gird"],
     "unknown flag": ["grid", "--optimizer", "adam"],
     "no number": ["grid", "--epochs", "many"],
-    "unknown optimizer": ["grid", "--optimizers", "adam", "adamw"],
+    "unknown optimizer": ["grid", "--optimizers", "adam", "adamz"],
     "unknown regularizer": ["train", "--regularizer", "l1"],
     "unknown data": ["grid", "--data", "../digits"],
     "unknown model": ["grid", "--model", "../mlp"],
@@ -95,7 +95,7 @@ def test_refusal_is_quick(tmp_path: Path) -> None:
     """From the shell, imports included; a generous bound for a loaded machine."""
     begun = time.monotonic()
     code = "import sys; from jaxsparse.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "grid", "--optimizers", "adamw"]
+    command = [sys.executable, "-c", code, "grid", "--optimizers", "adamz"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -26,7 +26,7 @@ from jaxsparse.report.decay.zero_gradient import straight
 QUICK = ["decay", "--optimizers", "adam", "sgd", "--regularizers", "l2", "wd", "--strengths", "1e-3", "0.1"]
 ZERO = [*QUICK, "--protocol", "zero-gradient", "--steps", "300", "--seeds", "2"]
 BAD = {
-    "unknown optimizer": ["--optimizers", "adamw"],
+    "unknown optimizer": ["--optimizers", "adamz"],
     "unknown regularizer": ["--regularizers", "group-lasso"],
     "negative strength": ["--strengths", "-1"],
     "strength is no number": ["--strengths", "nan"],

@@ -213,7 +213,7 @@ def test_failure_is_recorded_the_grid_goes_on_and_a_resumed_one_tries_again(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizers": ("adamw",)}, "optimizers must be one of sgd adam"),
+        ({"optimizers": ("adamz",)}, "optimizers must be one of sgd adam"),
         ({"optimizers": ()}, "optimizers must be at least one name"),
         ({"optimizers": ("adam", "adam")}, "optimizers must be without repetition"),
         ({"regularizers": ("l1",)}, "regularizers must be one of none l2 wd"),

@@ -210,7 +210,7 @@ def test_keeps_types(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "adamw"}, f"optimizer must be one of {' '.join(RULES)}, got 'adamw'"),
+        ({"name": "adamz"}, f"optimizer must be one of {' '.join(RULES)}, got 'adamz'"),
         ({"convention": "jax"}, "convention must be one of torch keras optax paper, got 'jax'"),
         ({"rho": 0.9}, "hyperparameter of adam must be one of b1 b2 eps, got 'rho'"),
         ({"b1": 1.0}, r"b1 must be in \[0, 1\), got 1.0"),

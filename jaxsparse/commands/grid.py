@@ -30,8 +30,9 @@ class Grid:
     optimizers: tuple[str, ...] = named.usual_optimizers()
     """names, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizers: tuple[str, ...] = ("none", "l2", "wd")
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, bn-l1,
-    group-lasso, proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, spred
+    (L2 of factors), bn-l1, group-lasso, proximal-group-lasso (exact zeros); the last two -unweighted too: without
+    sqrt(group size)"""
     strengths: tuple[float, ...] = (1e-4, 1e-3)
     """of every regularizer but none"""
     seeds: int = 3

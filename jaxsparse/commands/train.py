@@ -24,8 +24,9 @@ class Train:
     optimizer: str = "adam"
     """a name, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizer: str = "l2"
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, bn-l1,
-    group-lasso, proximal-group-lasso (exact zeros); the last two -unweighted too: without sqrt(group size)"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, spred
+    (L2 of factors), bn-l1, group-lasso, proximal-group-lasso (exact zeros); the last two -unweighted too: without
+    sqrt(group size)"""
     strength: float = 1e-3
     """of the regularizer"""
     seed: int = 0

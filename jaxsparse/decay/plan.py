@@ -34,7 +34,8 @@ class Plan:
     optimizers: tuple[str, ...] = tuple(rules.functions.__all__)
     """names, or module:name of a rule that is elsewhere, such as optax:lion"""
     regularizers: tuple[str, ...] = ("l2", "wd", "wd-lr")
-    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, bn-l1"""
+    """none, l2 (coupled), wd (decoupled, follows the schedule), wd-lr (AdamW's), wd-cautious, wd-to-start, spred (L2 of
+    factors), bn-l1"""
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     """of every regularizer but none"""
     protocol: str = "low-gradient"

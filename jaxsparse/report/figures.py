@@ -59,6 +59,7 @@ MARKERS: Mapping[str, str] = {
     "wd-lr": "v",
     "wd-cautious": "<",
     "wd-to-start": ">",
+    "spred": "*",
     "bn-l1": "D",
     "group-lasso": "P",
 }

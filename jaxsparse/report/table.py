@@ -39,6 +39,7 @@ REGULARIZERS: Mapping[str, str] = {
     "wd-lr": "AdamW's WD",
     "wd-cautious": "cautious WD",
     "wd-to-start": "WD to the start",
+    "spred": "L2 of factors",
     "bn-l1": "L1 of scales",
     "group-lasso": "group lasso",
     "proximal-group-lasso": "proximal group lasso",

@@ -1,0 +1,59 @@
+"""Penalties that are added to the gradient of the loss: L2, and L1 on the scales of normalisations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxsparse.regularizers.base import Penalty, add_to, masked
+from jaxsparse.trees import Kind, Mask
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CoupledL2(Penalty):
+    """L2 penalty `strength / 2 * ||theta||^2`: adds `strength * theta` to the gradient.
+
+    This is `weight_decay` of `torch.optim.Adam`, `SGD` and the others (not of `AdamW`); Mehta et al. 2019, section 2.1.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
+    @property
+    def name(self) -> str:
+        return "l2"
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses the parameters (default: all)."""
+        return masked(optax.add_decayed_weights(self.strength), mask)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BatchNormL1(Penalty):
+    """L1 penalty on normalisation scales, `strength * ||gamma||_1`: adds `strength * sign(gamma)` to their gradients.
+
+    Network slimming: Liu et al. 2017, section 3, equation 1, with the subgradient 0 at 0. Other kinds of parameters are
+    left alone.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a scale.
+    """
+
+    @property
+    def name(self) -> str:
+        return "bn-l1"
+
+    def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
+        """What comes before the preconditioner; `mask` chooses among the scales (default: all)."""
+        return add_to(Kind.SCALE, lambda scale: self.strength * jnp.sign(scale), mask)
