@@ -140,7 +140,15 @@ def trajectory(
     Kernels are `[.., inputs, outputs]`. Numbers may be arrays that broadcast against the weights.
     """
     w, state, out = np.array(init, np.float64), {}, []
+    root = np.sqrt(np.abs(w))
+    factors = np.stack([np.sign(w) * root, root])
     for t, (lr, g) in enumerate(zip(learning_rates, np.asarray(gradients, np.float64), strict=True), start=1):
+        if regularizer == "spred":
+            pull = g * factors[::-1] + strength * factors
+            factors = factors + RULES[rule](convention, hyper, lr, t, pull, state)
+            w = np.prod(factors, axis=0)
+            out.append(w)
+            continue
         update = RULES[rule](convention, hyper, lr, t, g + penalty_gradient(regularizer, strength, kind, w), state)
         if regularizer == "wd":
             w = (1 - strength * lr / learning_rates[0]) * (w + update)

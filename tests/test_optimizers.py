@@ -245,7 +245,7 @@ def test_needs_params_to_regularize() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_strength_zero_is_no_regularizer(name: str) -> None:
-    """Bit for bit; outside of jit, which fuses multiplications and additions as it likes."""
+    """Bit for bit; outside of jit, which fuses multiplications and additions as it likes. But factors are others."""
     weights = jnp.asarray(weights_and_gradients()[0], jnp.float32)
     params, gradient = {"kernel": weights, "scale": weights[0]}, {"kernel": weights[::-1] / 7, "scale": weights[1] / 3}
 
@@ -257,7 +257,7 @@ def test_strength_zero_is_no_regularizer(name: str) -> None:
         return weights
 
     plain = three_steps(optimizer(name, 0.1))
-    for regularizer in regularizers.NAMES[1:]:
+    for regularizer in set(regularizers.NAMES[1:]) - {"spred"}:
         weights = three_steps(optimizer(name, 0.1, regularizer=regularizers.regularizer(regularizer, jnp.float32(0))))
         assert jax.tree.all(jax.tree.map(jnp.array_equal, weights, plain)), regularizer
 

@@ -4,18 +4,24 @@ under both forms of decay. A rule that is added needs a line in `ORIGINALS`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from optax import contrib
 
 import jaxsparse as js
-from jaxsparse import regularizers, rules
-from jaxsparse.trees import Tree
+from experiments import studies
+from experiments.today import cells, verdicts
+from jaxsparse import data, decay, dynamics, grid, records, regularizers, rules, train
+from jaxsparse.config import Hyper, Run
+from jaxsparse.trees import Tree, flatten
 
 STEPS, STRENGTH, RATE = 1000, 0.01, 3e-3
 DECAYS = ("none", "l2", "wd-lr")
@@ -123,3 +129,143 @@ def test_follows_torch(name: str, form: str) -> None:
     with jax.enable_x64(True):
         got = path(js.optimizer(name.lower(), RATE, regularizer=regularizers.regularizer(form, STRENGTH)))
     assert_close(got, {key: np.stack(values) for key, values in want.items()})
+
+
+def first_below(rule: str, form: str, steps: int, rate: float = 1e-3) -> Any:
+    """Of one weight from 1 without a loss gradient, at strength 1e-3, as `jaxsparse decay` has it."""
+    plan = decay.Plan((rule,), (form,), (1e-3,), "zero-gradient", 1.0, steps, learning_rate=rate)
+    (row,) = decay.follow(plan).outcomes.to_pylist()
+    return row["steps_to_0.001"], row["final"]
+
+
+def test_one_weight_under_schedule_free() -> None:
+    """At the average x, with L2 through the preconditioner; and with decay at y (known from elsewhere)."""
+    assert first_below("schedule_free_adamw", "l2", 3000)[0] == 2874
+    assert first_below("adamw", "l2", 3000)[0] == 2722
+    fell, last = first_below("schedule_free_adamw", "wd-lr", 200_000)
+    assert fell is None
+    assert last == pytest.approx(0.9036, abs=1e-4)
+
+
+def test_weights_that_a_network_is_evaluated_with() -> None:
+    """optax's own formula; also with cells in front, and where only a part of the weights is averaged."""
+    params: Any = {"kernel": jnp.array([1.0, -2.0]), "scale": jnp.array([0.5])}
+    whole, part = (rules.RULES["schedule_free_adamw"](0.1, b1=0.8) for _ in range(2))
+    grouped = optax.partition({"a": part, "b": optax.sgd(0.1)}, {"kernel": "a", "scale": "b"})
+    for tx in (whole, grouped):
+        state = tx.init(params)
+        for _ in range(3):
+            updates, state = tx.update(params, state, params)
+            params = cast(Any, optax.apply_updates(params, updates))
+        found = rules.evaluated(state, params)
+        inner: Any = state if tx is whole else state.inner_states["a"].inner_state
+        want = contrib.schedule_free_eval_params(
+            inner._replace(z={"kernel": inner.z["kernel"]}), {"kernel": params["kernel"]}
+        )
+        np.testing.assert_allclose(found["kernel"], want["kernel"], rtol=1e-6)
+        assert not np.allclose(found["kernel"], params["kernel"])
+        assert (tx is whole) != np.array_equal(found["scale"], params["scale"])
+    stacked = jax.tree.map(lambda a: jnp.stack([a, a]), (whole.init(params), params))
+    np.testing.assert_allclose(rules.evaluated(*stacked)["kernel"][1], params["kernel"], rtol=1e-6)
+    assert rules.evaluated(optax.adam(0.1).init(params), params) is params
+
+
+def test_a_training_is_measured_and_kept_at_the_average(tmp_path: Path) -> None:
+    """With so large a rate that y is elsewhere."""
+    run = Run(widths=(8,), epochs=2, batch=200, measure_every=2, optimizer="schedule_free_sgd", regularizer="l2")
+    training = train.make_train(run)
+    dataset = data.load(run.data)
+    hyper = Hyper(1.0, 1e-3, {"b1": 0.5})
+    state, rows = jax.jit(training)(hyper, jax.random.key(0), dataset)
+    x = rules.evaluated(state.optimizer, state.params)
+    for weights, same in ((x, True), (state.params, False)):
+        row = training.measured(dataset, weights, state.bounds, state.stats, rows.train_loss)
+        assert np.allclose(row.test_loss, rows.test_loss[-1], rtol=1e-4) == same
+    assert all(
+        step.ended is not None
+        for step in grid.run(
+            grid.Declaration(
+                run, ("schedule_free_sgd",), ("l2",), (1e-3,), (0,), learning_rate=1.0, constants={"b1": 0.5}
+            ),
+            tmp_path,
+        )
+    )
+    kept = records.weights(tmp_path / "cells" / "schedule_free_sgd-l2-0.001-seed0")
+    name, want = next((name, leaf) for name, leaf in flatten(x).items() if name.endswith("scale"))
+    np.testing.assert_allclose(kept[name], want, rtol=1e-3, atol=1e-4)
+
+
+def test_rules_of_whole_arrays_see_one_weight_at_a_time() -> None:
+    """Two strengths of Adafactor do not know of each other in `jaxsparse decay`."""
+    plan = decay.Plan(("adafactor",), ("l2",), (1e-3, 1e-1), "low-gradient", 1.0, 300)
+    both = [row["final"] for row in decay.follow(plan).outcomes.to_pylist()]
+    for strength, final in zip(plan.strengths, (both[:3], both[3:]), strict=True):
+        alone = decay.follow(decay.Plan(("adafactor",), ("l2",), (strength,), "low-gradient", 1.0, 300))
+        assert [row["final"] for row in alone.outcomes.to_pylist()] == pytest.approx(final, rel=1e-12)
+    with jax.enable_x64(True):
+        rates = jnp.array([1e-3, 1e-2])
+        rule = dynamics.alone(lambda rate: js.optimizer("adam", rate))
+        gradients = np.random.default_rng(0).normal(size=(20, 2))
+        got = js.simulate(rule, jnp.ones(2), gradients, settings=rates)
+        want = js.simulate(lambda rate: js.optimizer("adam", rate), jnp.ones(2), gradients, settings=rates)
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@given(target=st.floats(-3, 3), strength=st.floats(0.05, 1.5))
+@settings(max_examples=25, deadline=None)
+def test_factors_find_the_lasso(target: float, strength: float) -> None:
+    """Of (w - target)^2 / 2 with an L1 norm: the target moved towards zero by the strength (theorem 1 of spred)."""
+    assume(abs(abs(target) - strength) > 0.05)
+    with jax.enable_x64(True):
+        tx = js.regularized(optax.sgd(0.05), js.regularizers.Factorized(strength))
+        w = {"scale": jnp.array([1.0 if target > 0 else -1.0])}
+
+        def step(carry: Any, _: None) -> Any:
+            w, state = carry
+            updates, state = tx.update({"scale": w["scale"] - target}, state, w)
+            return (optax.apply_updates(w, updates), state), None
+
+        (w, _), _ = jax.lax.scan(step, (w, tx.init(w)), length=20_000)
+    want = np.sign(target) * max(abs(target) - strength, 0)
+    assert float(w["scale"][0]) == pytest.approx(want, abs=1e-6)
+
+
+def test_three_factors_and_what_is_no_product() -> None:
+    """A step by hand; the mask leaves the kernel to the optimizer alone."""
+    tx = js.regularized(optax.sgd(0.1), js.regularizers.Factorized(0.2, 3), mask=js.trees.of_kind(js.trees.Kind.SCALE))
+    w = {"kernel": jnp.array([[2.0]]), "scale": jnp.array([-8.0])}
+    updates: Any = tx.update({"kernel": jnp.array([[0.5]]), "scale": jnp.array([0.3])}, tx.init(w), w)[0]
+    u = np.array([-2.0, 2.0, 2.0])
+    pulls = 0.3 * np.array([4.0, -4.0, -4.0]) + 0.2 * u
+    np.testing.assert_allclose(updates["scale"], [np.prod(u - 0.1 * pulls) + 8.0], rtol=1e-5)
+    np.testing.assert_allclose(updates["kernel"], [[-0.05]], rtol=1e-6)
+    with pytest.raises(js.InvalidInput, match=r"^depth must be a whole number >= 2, got 1$"):
+        js.regularizers.Factorized(0.1, depth=1)
+
+
+def outcome(dead: list[float], error: list[float]) -> verdicts.Outcome:
+    return verdicts.Outcome(np.asarray(dead), np.asarray(error))
+
+
+def test_what_is_said_of_a_rule() -> None:
+    """It kills where units die surely, at the error of the best; a table in which nothing dies says nothing."""
+    top = outcome([0, 0, 0], [2.0, 2.1, 2.2])
+    forms = {
+        "none": outcome([0, 0, 0], [2.0, 2.1, 2.2]),
+        "L2 1e-4": outcome([20, 21, 22], [2.5, 2.6, 2.4]),
+        "L2 1e-3": outcome([50, 51, 52], [9.0, 9.1, 9.2]),  # more, but worse
+    }
+    assert verdicts.kills(forms, top) == "L2 1e-4"
+    assert verdicts.kills({"none": forms["none"]}, top) is None
+    assert verdicts.kills({"L2 1e-4": outcome([0, 0, 20], [2, 2, 2])}, top) is None  # one of three
+    assert verdicts.kills({"L2 1e-3": forms["L2 1e-3"]}, top) is None
+    assert verdicts.best([*forms.values()]) is forms["none"]
+
+
+def test_what_is_trained() -> None:
+    """Each setting once, at the rates that the rules come with."""
+    assert set(cells.RATES) == set(rules.NAMES)
+    assert all(rules.RULES[name].learning_rate == rate for name, rate in cells.RATES.items())
+    places = [studies.place(cell) for cell in cells.compared()]
+    assert len(set(places)) == len(places) == (18 * 5 + 13 * 3) * 3
+    assert len({studies.place(cell) for cell in [*cells.compared(), *cells.chosen()]}) == len(places) + 4 * 2 * 3 * 3

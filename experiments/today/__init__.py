@@ -3,6 +3,7 @@
     python -m experiments today rules      # every rule x {none, L2, weight decay}, on an MLP and on four convolutions
     python -m experiments today decayed    # decay of every parameter, of kernels, of scales
     python -m experiments today weight     # one weight whose loss gradient has vanished, under every rule
+    python -m experiments today transformers   # a small GPT and ViT: what dies, and what can be removed
 
 What is trained: `today.cells`. What may be said of it, written before it was trained: `today.verdicts`. It is no
 paper's, so there is no scale but the embedded one.
@@ -19,7 +20,7 @@ from experiments.measured import Measured
 from experiments.scales import EMBEDDED, Scale
 from experiments.tables import OURS, said, table
 from experiments.today import cells as made
-from experiments.today import weight
+from experiments.today import transformers, weight
 from experiments.today.verdicts import Outcome, best, kills
 from jaxsparse.grid import Cell
 from jaxsparse.report import table as style
@@ -110,6 +111,32 @@ def show_weight(measured: Measured, root: Path) -> None:
 
 def _steps(first: int | None) -> str:
     return "never" if first is None else f"{first:,}"
+
+
+def show_transformers(measured: Measured, root: Path) -> None:
+    """A row for each network, rule and form of decay."""
+    del root
+    rows = measured.findings.get(transformers.FOUND.name, ())
+    lines = []
+    for network in transformers.TASKS:
+        for rule, form, strength in transformers.SETTINGS:
+            wanted = (network, rule, form, strength)
+            found = [row for row in rows if tuple(row[name] for name in transformers.SETTING) == wanted]
+            if found:
+                dead = [100 * row["dead"] / row["units"] for row in found]
+                left = [100 * row["parameters_left"] / row["parameters"] for row in found]
+                times = [[row[name] for row in found] for name in ("milliseconds", "milliseconds_left")]
+                error, heads = ([row[name] for row in found] for name in ("error", "heads_gone"))
+                lines.append(
+                    [
+                        f"{network}, {optimizer_label(rule)}, {_named(form, strength)}",
+                        *(said(np.asarray(values, float)) for values in (error, dead, heads, left)),
+                        " → ".join(f"{np.mean(values):.2f}" for values in times),
+                        f"{max(row['difference'] for row in found):.1e}",
+                    ]
+                )
+    header = ["network and rule", "error (%)", "dead (%)", "heads gone", "parameters left (%)", "ms", "difference"]
+    style.console().print(table("today transformers", header, lines, caption=f"{OURS}, of which there may be one"))
 
 
 def _follow_weight(scale: Scale, root: Path) -> None:
