@@ -19,7 +19,7 @@ from jaxsparse.regularizers import CoupledL2, DecoupledDecay
 
 SMALL = 1e-3
 """Below which a weight that began at 1 counts as gone."""
-_DECOUPLED = ("adamw", "adamaxw")
+_DECOUPLED: Mapping[str, str] = MappingProxyType({"adamw": "adam", "adamaxw": "adamax", "nadamw": "nadam"})
 """Rules that are another one with decoupled decay, by their names in lower case."""
 
 
@@ -33,26 +33,40 @@ class _Library(NamedTuple):
     """default decay, by the name in lower case; 0 elsewhere"""
     coupled: bool
     """whether `weight_decay` is an L2 penalty in a rule that does not say otherwise by its name"""
+    more: tuple[str, ...]
+    """rules that it has beside the usual ones, as they are here"""
+    decaying: tuple[str, ...] = ()
+    """rules that take `weight_decay`, where not all do"""
 
 
 _SHARED = {name: name for name in ("momentum", "nesterov", "rho", "initial_accumulator_value")}
 _KERAS = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps", "learning_rate": "learning_rate"}
-_OPTAX = {name: name for name in ("b1", "b2", "eps", "decay", "learning_rate")}
+_OPTAX = {name: name for name in ("b1", "b2", "b3", "alpha", "eps", "eps_root", "decay", "learning_rate")}
+_TORCH = {"lr": "learning_rate", "alpha": "decay", "eps": "eps", "betas[0]": "b1", "betas[1]": "b2"}
 LIBRARIES: Mapping[str, _Library] = MappingProxyType(
     {
         "torch": _Library(
             "torch.optim",
-            {**_SHARED, "lr": "learning_rate", "alpha": "decay", "eps": "eps", "betas[0]": "b1", "betas[1]": "b2"},
+            {**_SHARED, **_TORCH, "momentum_decay": "momentum_decay"},
             {"adamw": 1e-2},
             True,
+            ("nadam", "radam"),
         ),
         "keras": _Library(
             "keras.optimizers",
             _SHARED | _KERAS,
             {"adamw": 4e-3},
             False,
+            ("nadam", "lion"),
         ),
-        "optax": _Library("optax", _SHARED | _OPTAX, {"adamw": 1e-4, "adamaxw": 1e-4}, False),
+        "optax": _Library(
+            "optax",
+            _SHARED | _OPTAX,
+            {"adamw": 1e-4, "adamaxw": 1e-4, "nadamw": 1e-4, "lion": 1e-3},
+            False,
+            ("nadam", "radam", "lion", "adan", "ademamix"),
+            (*_DECOUPLED, "adadelta", "lion", "adan", "ademamix"),
+        ),
     }
 )
 """What `explain` knows, by the convention that it stands for."""
@@ -108,8 +122,9 @@ class Explanation:
 def explain(line: str) -> Explanation:
     """Explains `torch.optim.Adam(params, weight_decay=1e-4)`, `optax.adamw(1e-3)`, `keras.optimizers.AdamW()` ...
 
-    Known are SGD, Adam, AMSGrad, Adamax, RMSprop, Adagrad, Adadelta, and AdamW and AdamaxW, with numbers as arguments.
-    How long a weight lives is `theory.steps_to`, from docs/theory.md.
+    Known are SGD, Adam, AMSGrad, Adamax, RMSprop, Adagrad, Adadelta, and AdamW and AdamaxW, with numbers as arguments;
+    and where a library has them, NAdam, NAdamW, RAdam, Lion, Adan and AdEMAMix. How long a weight lives is
+    `theory.steps_to`, from docs/theory.md, where there is a law of the rule.
 
     Raises:
       InvalidInput: naming what is not known in the line.
@@ -120,17 +135,17 @@ def explain(line: str) -> Explanation:
     require(library is not None, "line", line, "a call of torch.optim, keras.optimizers or optax")
     assert library is not None
     known, rule = LIBRARIES[library], name.lower()
+    usual = dict.fromkeys((*rules.functions.__all__, *known.more, *_DECOUPLED))
+    require(rule in usual, "line", name, "one of " + " ".join(usual))
     given = _arguments(call, library)
-    decays = library != "optax" or rule in (*_DECOUPLED, "adadelta")
+    decays = not known.decaying or rule in known.decaying
     require(decays or "weight_decay" not in given, "weight_decay", given.get("weight_decay"), f"left out for {name}")
     decay = given.pop("weight_decay", known.decays.get(rule, 0.0)) or 0.0
     coupled = known.coupled and rule not in _DECOUPLED and not given.pop("decoupled_weight_decay", False)
-    rule = {"adamw": "adam", "adamaxw": "adamax"}.get(rule, rule)
+    rule = _DECOUPLED.get(rule, rule)
     if given.pop("amsgrad", False):
         require(rule == "adam", "amsgrad", True, f"left out for {name}")
         rule = "amsgrad"
-    known_rules = (*theory.OPTIMIZERS, *_DECOUPLED)  # whose decay in each library `LIBRARIES` tells
-    require(rule in theory.OPTIMIZERS, "line", name, "one of " + " ".join(known_rules))
     found: dict[str, Any] = {}
     takes = rules.defaults(rule, library)
     for argument, value in given.items():
@@ -146,8 +161,10 @@ def explain(line: str) -> Explanation:
     regularizer = None
     if decay:
         regularizer = CoupledL2(decay) if coupled else DecoupledDecay(decay, scale="learning_rate")
+    lawless = rules.RULES[rule].law is None and isinstance(regularizer, CoupledL2)
     try:
-        steps = theory.steps_to(SMALL, rule, regularizer, learning_rate=rate, init=1.0, convention=library, **found)
+        setting = {"learning_rate": rate, "init": 1.0, "convention": library, **found}
+        steps = math.nan if lawless else theory.steps_to(SMALL, rule, regularizer, **setting)
     except ValueError as error:  # a number out of range, named
         raise InvalidInput(str(error)) from None
     return Explanation(library, rule, rate, found, regularizer, steps)

@@ -139,9 +139,9 @@ def trajectory(
 
     Kernels are `[.., inputs, outputs]`. Numbers may be arrays that broadcast against the weights.
     """
-    w, state, out = np.array(init, np.float64), {}, []
-    root = np.sqrt(np.abs(w))
-    factors = np.stack([np.sign(w) * root, root])
+    start = np.array(init, np.float64)
+    w, state, out, root = start, {}, [], np.sqrt(np.abs(start))
+    factors = np.stack([np.sign(start) * root, root])
     for t, (lr, g) in enumerate(zip(learning_rates, np.asarray(gradients, np.float64), strict=True), start=1):
         if regularizer == "spred":
             pull = g * factors[::-1] + strength * factors
@@ -157,7 +157,7 @@ def trajectory(
         elif regularizer == "wd-cautious":
             w = w + update - lr * strength * np.where(update * w <= 0, w, 0)
         elif regularizer == "wd-to-start":
-            w = w + update - lr * strength * (w - init)
+            w = w + update - lr * strength * (w - start)
         elif regularizer in {"proximal-group-lasso", "proximal-group-lasso-unweighted"} and kind == "kernel":
             stepped = w + update
             norm = np.sqrt(np.sum(stepped**2, axis=-2, keepdims=True)) + 0 * w

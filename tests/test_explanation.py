@@ -50,6 +50,18 @@ def decoupled(strength: float) -> js.DecoupledDecay:
         ("tf.keras.optimizers.RMSprop(rho=0.8, weight_decay=None)", "keras rmsprop", 1e-3, {"decay": 0.8}, None),
         ("optax.adamw(1e-3)", "optax adam", 1e-3, {}, decoupled(1e-4)),
         ("optax.adamaxw(learning_rate=1e-2, weight_decay=0.1)", "optax adamax", 1e-2, {}, decoupled(0.1)),
+        ("torch.optim.NAdam(p, weight_decay=1e-2)", "torch nadam", 2e-3, {}, COUPLED(1e-2)),
+        (
+            "torch.optim.RAdam(p, weight_decay=0.1, decoupled_weight_decay=True)",
+            "torch radam",
+            1e-3,
+            {},
+            decoupled(0.1),
+        ),
+        ("optax.lion(1e-4)", "optax lion", 1e-4, {}, decoupled(1e-3)),
+        ("keras.optimizers.Lion(1e-4, beta_2=0.95)", "keras lion", 1e-4, {"b2": 0.95}, None),
+        ("optax.contrib.ademamix(1e-3, alpha=8.0)", "optax ademamix", 1e-3, {"alpha": 8.0}, None),
+        ("optax.nadamw(1e-3)", "optax nadam", 1e-3, {}, decoupled(1e-4)),
         ("optax.sgd(0.1, nesterov=True, momentum=0.5)", "optax sgd", 0.1, {"nesterov": True, "momentum": 0.5}, None),
     ],
 )
@@ -78,6 +90,8 @@ def test_how_long_a_weight_lives() -> None:
 
 
 def test_a_life_without_a_formula_is_said() -> None:
+    assert math.isnan(explain("torch.optim.NAdam(p, weight_decay=1e-2)").steps)
+    assert math.isinf(explain("torch.optim.NAdam(p)").steps)
     assert "`js.simulate`" in str(Explanation("torch", "adam", 1e-3, {}, COUPLED(1.0), math.nan))
 
 
@@ -88,7 +102,9 @@ def test_a_life_without_a_formula_is_said() -> None:
         ("import os", "line must be one call"),
         ("f(", "line must be one call"),
         ("Adam(1e-3)", "line must be a call of torch.optim, keras.optimizers or optax"),
-        ("optax.lion(1e-3)", "line must be one of sgd adam"),
+        ("optax.yogi(1e-3)", "line must be one of sgd adam .* ademamix adamw adamaxw nadamw, got 'yogi'"),
+        ("torch.optim.Lion(p)", "line must be one of sgd adam .* radam adamw"),
+        ("optax.lion(b4=1.0, learning_rate=1e-4)", "argument must be for lion: .*, got 'b4'"),
         ("torch.optim.Adam(p, lr=rate)", "lr must be a number that stands in the line, got 'rate'"),
         ("torch.optim.Adam(p, lr='a')", "lr must be a number, got 'a'"),
         ("torch.optim.Adam(p, betas=0.9)", "betas must be two numbers"),
