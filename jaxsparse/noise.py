@@ -29,7 +29,7 @@ Everything is float64 NumPy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -44,7 +44,8 @@ from jaxsparse.rules.recursion import geometric, momentum_sgd
 from jaxsparse.theory import checked, is_number, penalty
 
 OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "amsgrad", "rmsprop", "adagrad")
-"""The rules that `predict` knows; of SGD without Nesterov's form."""
+"""The rules that `predict` knows: of SGD not Nesterov's form, of AMSGrad not optax's. The largest of its bias-corrected
+second moments is one of the first few gradients, and so differs from weight to weight."""
 FORGETTING: tuple[str, ...] = ("sgd", "adam", "rmsprop")
 """Those whose gain settles. That of AMSGrad and Adagrad falls for ever, and with it the deviation, if slowly."""
 
@@ -108,9 +109,12 @@ def predict(
     noises = _each_step("noise", noise, steps)
     require(bool(np.all(noises >= 0)), "noise", noise, "finite and >= 0")
     if callable(gradient):
-        return _recursion(case, init, noises, lambda t, w: (float(gradient(w)), _slope(gradient, w)))
-    means = _each_step("gradient", gradient, steps)
-    return _recursion(case, init, noises, lambda t, w: (float(means[t]), 0.0))
+        path = _recursion(case, init, noises, lambda t, w: (float(gradient(w)), _slope(gradient, w)))
+    else:
+        means = _each_step("gradient", gradient, steps).tolist()
+        path = _recursion(case, init, noises, lambda t, w: (means[t], 0.0))
+    mean, variance = np.array(list(path)).T
+    return Moments(mean, np.sqrt(variance))
 
 
 def steps_to(
@@ -145,9 +149,9 @@ def steps_to(
     case = _case(optimizer, regularizer, learning_rate, init, convention, hyper)
     noise = _noise(noise)
     path = _recursion(case, init, np.full(within, noise), lambda t, w: (0.0, 0.0))
-    below = np.flatnonzero(path.rms < threshold)
-    if below.size:
-        return float(below[0])
+    for t, (mean, variance) in enumerate(path):
+        if mean**2 + variance < threshold**2:
+            return float(t)
     return math.inf if case.name in FORGETTING and case.stationary(noise) >= threshold else math.nan
 
 
@@ -250,8 +254,8 @@ def equilibria(gradient: Callable[[float], float], strength: float, low: float, 
 
     The same for every rule, as none moves a weight whose gradient is as often positive as negative. Stable where
     `strength + c'(w) > 0`. A constant c holds at `-c / strength`. Where c falls away with the weight, an unstable
-    equilibrium bounds the weights that are held, and a weight starts to fall when, with more strength or less c, the two
-    meet and are gone.
+    equilibrium bounds the weights that are held, and a weight starts to fall when, with more strength or less c, the
+    two meet and are gone.
 
     Args:
       gradient: from a weight to the mean of the loss gradient, continuous.
@@ -323,10 +327,10 @@ def largest_second_moment(steps: ArrayLike, b2: float) -> np.ndarray:
     require(is_number(b2) and 0 <= b2 < 1, "b2", b2, "in [0, 1)")
     times = np.asarray(steps, np.float64)
     require(bool(np.all(times >= 0)), "steps", steps, ">= 0")
-    per_height = np.maximum(times * (1 - b2) * math.exp(np.euler_gamma) / math.sqrt(2 * math.pi), 1.0)
-    z = np.zeros_like(times)
+    per_height = times * (1 - b2) * math.exp(np.euler_gamma) / math.sqrt(2 * math.pi)
+    z = np.full_like(times, 10.0)
     for _ in range(40):
-        z = np.sqrt(2 * np.log(np.maximum(per_height * z, 1.0))) if z.any() else np.sqrt(2 * np.log(per_height))
+        z = np.sqrt(2 * np.log(np.maximum(per_height * z, 1.0)))
     variance = 2 * (1 - b2) / (1 + b2)
     skewness = 8 * (1 - b2) ** 3 / (1 - b2**3) / variance**1.5
     return np.maximum(1 + math.sqrt(variance) * (z + skewness * (z**2 - 1) / 6), 1.0)
@@ -336,7 +340,7 @@ def largest_second_moment(steps: ArrayLike, b2: float) -> np.ndarray:
 
 
 class _Corrections(NamedTuple):
-    """What the fluctuation of the second moment about its mean does to the step `m / sqrt(v)`, to first order in 1 - b2.
+    """What the fluctuation of the second moment does to the step `m / sqrt(v)`, to first order in 1 - b2.
 
     `share` is that of noise in the mean of v. The mean step is multiplied by `drift`, as 1/sqrt is convex, and as a
     gradient that adds to m adds to v; the sum of the covariances of a step with all others by `spread`.
@@ -375,7 +379,7 @@ _LATE = 10**12
 
 @dataclass(frozen=True)
 class _Case:
-    """`m <- b1 m + (1 - b1) (coupling w + gradient)`, `w <- keep w - kick G m`, with the law's G of the second moment."""
+    """`m <- b1 m + (1 - b1) (coupling w + gradient)`, `w <- keep w - kick G m`, with the law's gain G."""
 
     name: str
     law: Law
@@ -416,8 +420,9 @@ class _Case:
 
 def _recursion(
     case: _Case, init: float, noises: np.ndarray, gradient: Callable[[int, float], tuple[float, float]]
-) -> Moments:
-    """The moments of w, m and v step by step; `gradient` gives the mean of the loss gradient and its slope in w.
+) -> Iterator[tuple[float, float]]:
+    """Mean and variance of w before the first step and after each; `gradient` gives, for a step and a weight, the mean
+    of the loss gradient and its slope in w.
 
     The covariance is that of the recursion made linear about the mean, as a map of (w, m, v, x, y): x is the step's
     noise and y its square less 1, over sqrt(2), so that both have variance 1 and are uncorrelated.
@@ -427,8 +432,7 @@ def _recursion(
     grown = largest_second_moment(counts, law.memory) if case.name == "amsgrad" else np.ones(len(noises))
     state, w, m = law.start(), float(init), 0.0
     covariance = np.diag([0.0, 0.0, 0.0, 1.0, 1.0])
-    path = np.empty((2, len(noises) + 1))
-    path[:, 0] = w, 0.0
+    yield w, 0.0
     for t, noise in enumerate(noises.tolist()):
         mean, slope = gradient(t, w)
         pull, coupling = case.coupling * w + mean, case.coupling + slope
@@ -450,8 +454,7 @@ def _recursion(
         linear = np.array([of_w, of_m, of_v])
         covariance[:3, :3] = linear @ covariance @ linear.T
         w = case.keep * w - gain * m
-        path[:, t + 1] = w, math.sqrt(max(float(covariance[0, 0]), 0.0))
-    return Moments(*path)
+        yield w, max(float(covariance[0, 0]), 0.0)
 
 
 def _gain_and_slope(law: Law, t: int, state: State) -> tuple[float, float]:
@@ -476,6 +479,8 @@ def _case(
     rule, hyper = checked(optimizer, learning_rate, init, convention, given)
     require(rule.name in OPTIMIZERS, "optimizer", rule.name, f"one of {' '.join(OPTIMIZERS)} with noise")
     require(not hyper.get("nesterov"), "nesterov", True, "False with noise")
+    known = rule.name != "amsgrad" or convention != "optax"
+    require(known, "convention", convention, "one of torch keras paper for amsgrad with noise")
     name, strength = penalty(regularizer)
     law: Any = RULES[rule.name].law if rule.adaptive else _Sgd
     law = law(convention, float(learning_rate), 1.0, hyper, float(init))
@@ -494,9 +499,9 @@ def _settling(
     return case
 
 
-def _noise(noise: object) -> float:
-    require(is_number(noise) and float(noise) >= 0, "noise", noise, "a finite number >= 0")  # pyright: ignore
-    return float(noise)  # pyright: ignore
+def _noise(noise: Any) -> float:
+    require(is_number(noise) and float(noise) >= 0, "noise", noise, "a finite number >= 0")
+    return float(noise)
 
 
 def _each_step(name: str, values: ArrayLike, steps: int) -> np.ndarray:
@@ -513,7 +518,7 @@ def _each_step(name: str, values: ArrayLike, steps: int) -> np.ndarray:
 
 
 def _largest(holds: Callable[[float], bool]) -> float:
-    """The largest number that a condition holds for, which does for all smaller ones; 0 and inf if none and any does."""
+    """The largest number that a condition holds for, which holds for all smaller ones; 0 for none, inf for any."""
     low, high = 1e-150, 1e150
     if not holds(low):
         return 0.0
