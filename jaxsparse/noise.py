@@ -226,9 +226,10 @@ def time_constant(
     convention: str = "torch",
     **hyper: float | bool | None,
 ) -> float:
-    """In how many steps the mean of the weight falls by e, where noise is most of the gradient.
+    """In how many steps the mean of the weight falls by e, once it is within a few deviations of where it ends.
 
-    Coupled L2 of strength p: SGD about `(1 - momentum) / (lr p)`, Adam and RMSProp about `(noise + eps) / (lr p)`.
+    Coupled L2 of strength p: SGD about `(1 - momentum) / (lr p)`; Adam and RMSProp about `(noise + eps) / (lr p)`, and
+    that holds from where p |mean| is below the noise.
 
     Args:
       optimizer: one of `FORGETTING`; and all others: as for `predict`.
@@ -244,7 +245,8 @@ def time_constant(
     noise = _noise(noise)
     require(noise > 0, "noise", noise, "a finite number > 0")
     if case.coupling:
-        h = case.gain(noise**2) * case.corrections.drift(1.0) * case.coupling * (1 - case.law.b1)
+        second = noise**2 + (case.coupling * case.stationary(noise)) ** 2
+        h = case.gain(second) * case.corrections.drift(noise**2 / second) * case.coupling * (1 - case.law.b1)
         return _steps_by_e(momentum_sgd(h, 1.0, case.law.b1, nesterov=False).log_radius)
     return _steps_by_e(geometric(1.0, 1 - case.keep).log_radius)
 
@@ -310,12 +312,13 @@ def largest_second_moment(steps: ArrayLike, b2: float) -> np.ndarray:
     """Mean of the largest of AMSGrad's second moments in so many steps of pure noise, in units of `noise^2`.
 
     For b2 near 1 the second moment is an Ornstein-Uhlenbeck process of relative variance `k = 2 (1 - b2) / (1 + b2)`,
-    which gets z deviations high within `t = (1 - b2) steps` relaxation times, `t z exp(-z^2 / 2 + 0.577) = sqrt(2 pi)`.
-    Its skewness `f = 8 (1 - b2)^3 / (1 - b2^3) / k^(3/2)` enters by Cornish and Fisher's first term:
+    which gets z deviations high within t relaxation times, `t z exp(-z^2 / 2 + 0.577) = sqrt(2 pi)`. It starts at zero,
+    so `t = (1 - b2) steps - 2`. Its skewness `f = 8 (1 - b2)^3 / (1 - b2^3) / k^(3/2)` enters by the first term of
+    Cornish and Fisher:
 
         1 + sqrt(k) (z + f (z^2 - 1) / 6)
 
-    so it grows by the root of a logarithm. 1 within the first `1 / (1 - b2)` steps or so.
+    so it grows by the root of a logarithm. 1 within the first `3 / (1 - b2)` steps or so.
 
     Args:
       steps: >= 0; a number or an array.
@@ -327,7 +330,7 @@ def largest_second_moment(steps: ArrayLike, b2: float) -> np.ndarray:
     require(is_number(b2) and 0 <= b2 < 1, "b2", b2, "in [0, 1)")
     times = np.asarray(steps, np.float64)
     require(bool(np.all(times >= 0)), "steps", steps, ">= 0")
-    per_height = times * (1 - b2) * math.exp(np.euler_gamma) / math.sqrt(2 * math.pi)
+    per_height = np.maximum(times * (1 - b2) - 2, 0.0) * math.exp(np.euler_gamma) / math.sqrt(2 * math.pi)
     z = np.full_like(times, 10.0)
     for _ in range(40):
         z = np.sqrt(2 * np.log(np.maximum(per_height * z, 1.0)))
