@@ -3,6 +3,7 @@ from jaxsparse import data as data
 from jaxsparse import dynamics as dynamics
 from jaxsparse import loggers as loggers
 from jaxsparse import models as models
+from jaxsparse import noise as noise
 from jaxsparse import pruning as pruning
 from jaxsparse import regularizers as regularizers
 from jaxsparse import rules as rules

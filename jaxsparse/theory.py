@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsparse.checks import require
-from jaxsparse.rules import RULES, resolve
+from jaxsparse.rules import RULES, Rule, resolve
 from jaxsparse.rules.law import Block, Law, State
 from jaxsparse.rules.recursion import CHUNK, Recursion, geometric, momentum_sgd
 
@@ -112,7 +112,7 @@ def steps_to(
     Raises:
       ValueError: naming the field and the allowed values.
     """
-    require(_is_number(threshold) and threshold > 0, "threshold", threshold, "a finite number > 0")
+    require(is_number(threshold) and threshold > 0, "threshold", threshold, "a finite number > 0")
     case = _case(optimizer, regularizer, learning_rate, init, convention, hyper)
     if abs(init) < threshold:
         return 0.0
@@ -402,16 +402,8 @@ def _case(
     optimizer: object, regularizer: Any, learning_rate: float, init: float, convention: str, given: dict[str, Any]
 ) -> Recursion | Law:
     """The closed form, or the rule to approximate."""
-    rule = resolve(optimizer)
-    for name, value in given.items():
-        fits = value is None or isinstance(value, bool) or _is_number(value)
-        require(fits, name, value, "a finite number")
-    complete = rule.complete(convention, given).items()
-    hyper = {name: value if isinstance(value, bool) else float(value) for name, value in complete}
-    fits = _is_number(learning_rate) and learning_rate > 0
-    require(fits, "learning_rate", learning_rate, "a constant, finite and > 0")
-    require(_is_number(init), "init", init, "a finite number")
-    name, strength = _penalty(regularizer)
+    rule, hyper = checked(optimizer, learning_rate, init, convention, given)
+    name, strength = penalty(regularizer)
     learning_rate, init = float(learning_rate), float(init)
     if name != "l2":
         return geometric(init, strength * learning_rate if name == "wd-lr" else strength)
@@ -423,12 +415,36 @@ def _case(
     return law(convention, learning_rate, strength, hyper, init)
 
 
-def _penalty(regularizer: Any) -> tuple[str, float]:
+def checked(
+    optimizer: object, learning_rate: float, init: float, convention: str, given: dict[str, Any]
+) -> tuple[Rule, dict[str, Any]]:
+    """The rule and all its hyperparameters.
+
+    Raises:
+      InvalidInput: for what the rule does not have, and a learning rate or first weight that is none.
+    """
+    rule = resolve(optimizer)
+    for name, value in given.items():
+        fits = value is None or isinstance(value, bool) or is_number(value)
+        require(fits, name, value, "a finite number")
+    complete = rule.complete(convention, given).items()
+    fits = is_number(learning_rate) and learning_rate > 0
+    require(fits, "learning_rate", learning_rate, "a constant, finite and > 0")
+    require(is_number(init), "init", init, "a finite number")
+    return rule, {name: value if isinstance(value, bool) else float(value) for name, value in complete}
+
+
+def penalty(regularizer: Any) -> tuple[str, float]:
+    """The name and strength of a regularizer that theory knows.
+
+    Raises:
+      InvalidInput: for any other.
+    """
     if regularizer is None:
         return "none", 0.0
     name, strength = getattr(regularizer, "name", None), getattr(regularizer, "strength", None)
     require(name in ("l2", "wd", "wd-lr"), "regularizer", regularizer, "None, or named one of l2 wd wd-lr")
-    number = float(strength) if strength is not None and _is_number(strength) else math.nan
+    number = float(strength) if strength is not None and is_number(strength) else math.nan
     require(number >= 0, "strength", strength, "finite and >= 0")
     require(name != "wd" or number < 1, "strength", strength, "in [0, 1) for wd")
     return str(name), number
@@ -450,7 +466,8 @@ def _within(field: str, value: float) -> bool:
     return low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
     if isinstance(value, bool | str):
         return False
     try:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROWS = [
     {"checks", "config", "criteria", "trees", "tracing", "owners", "files", "stopping", "starting", "importing"},
-    {"data", "layers", "models", "rules", "theory", "regularizers", "schedules", "losses"}
+    {"data", "layers", "models", "rules", "theory", "noise", "regularizers", "schedules", "losses"}
     | {"sparsity", "selectivity", "records", "loggers"},
     {"train", "dynamics", "thresholding", "shrinking", "explanation"},
     {"grid", "pruning", "export", "monitor"},
