@@ -3,6 +3,7 @@
     python -m experiments today rules      # every rule x {none, L2, weight decay}, on an MLP and on four convolutions
     python -m experiments today decayed    # decay of every parameter, of kernels, of scales
     python -m experiments today weight     # one weight whose loss gradient has vanished, under every rule
+    python -m experiments today deaths     # when the units of a network die, beside the theory of a weight in noise
     python -m experiments today transformers   # a small GPT and ViT: what dies, and what can be removed
 
 What is trained: `today.cells`. What may be said of it, written before it was trained: `today.verdicts`. It is no
@@ -20,7 +21,7 @@ from experiments.measured import Measured
 from experiments.scales import EMBEDDED, Scale
 from experiments.tables import OURS, said, table
 from experiments.today import cells as made
-from experiments.today import transformers, weight
+from experiments.today import deaths, transformers, weight
 from experiments.today.verdicts import Outcome, best, kills
 from jaxsparse.grid import Cell
 from jaxsparse.report import table as style
@@ -111,6 +112,29 @@ def show_weight(measured: Measured, root: Path) -> None:
 
 def _steps(first: int | None) -> str:
     return "never" if first is None else f"{first:,}"
+
+
+def show_deaths(measured: Measured, root: Path) -> None:
+    """How near the predictions are to the deaths, for each seed."""
+    del root
+    rows, lines = measured.findings.get(deaths.FOUND.name, ()), []
+    for seed in sorted({row["seed"] for row in rows}):
+        own = [row for row in rows if row["seed"] == seed]
+        died = np.asarray([row["died"] for row in own], float)
+        for name in ("predicted", "predicted_without_noise"):
+            said_at = np.asarray([np.inf if row[name] in (None, "") else row[name] for row in own], float)
+            ratio = said_at / died
+            lines.append(
+                [
+                    f"seed {seed}, {name.replace('_', ' ')}",
+                    str(len(own)),
+                    f"{np.median(died):,.0f}",
+                    f"{np.median(said_at):,.0f}",
+                    *(f"{100 * np.mean(np.abs(np.log(ratio)) < np.log(1 + near)):.0f}" for near in (0.02, 0.2, 1.0)),
+                ]
+            )
+    header = ["", "died", "median step", "median of predictions", "within 2 % (%)", "within 20 % (%)", "within 2x (%)"]
+    style.console().print(table("today deaths: mlp, Adam, L2 1e-3", header, lines, caption="units of three networks"))
 
 
 def show_transformers(measured: Measured, root: Path) -> None:
