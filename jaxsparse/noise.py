@@ -101,6 +101,9 @@ def predict(
       convention: one of `jaxsparse.rules.CONVENTIONS`.
       **hyper: hyperparameters by optax's names; what is not given has the convention's default.
 
+    Returns:
+      inf, both, from where a learning rate that is too large has made the weight 1e100.
+
     Raises:
       InvalidInput: naming the field and the allowed values.
     """
@@ -378,6 +381,8 @@ _STEP = Block(1, 0.0, geometric(0.0, 0.0), geometric(0.0, 0.0))
 """One step, as laws take it; they look at its length."""
 _LATE = 10**12
 """A step by which every bias correction is 1."""
+_FAR = 1e100
+"""A weight, or its variance, that will not come back: squares must not overflow."""
 
 
 @dataclass(frozen=True)
@@ -437,6 +442,9 @@ def _recursion(
     covariance = np.diag([0.0, 0.0, 0.0, 1.0, 1.0])
     yield w, 0.0
     for t, noise in enumerate(noises.tolist()):
+        if max(abs(w), float(covariance[0, 0])) > _FAR:
+            yield math.inf, math.inf
+            continue
         mean, slope = gradient(t, w)
         pull, coupling = case.coupling * w + mean, case.coupling + slope
         second = pull**2 + coupling**2 * float(covariance[0, 0]) + noise**2

@@ -107,6 +107,9 @@ def test_sgd_that_is_unstable_has_no_deviation() -> None:
     assert noise.stationary_deviation("sgd", js.CoupledL2(1.5), **given) == math.inf
     assert noise.stationary_deviation("sgd", None, **given) == math.inf
     assert noise.time_constant("sgd", None, **given) == math.inf
+    path = noise.predict("sgd", js.CoupledL2(3.0), init=1.0, steps=2000, **given)
+    assert 1.0 < abs(path.mean[10]) < math.inf
+    assert path.mean[-1] == path.deviation[-1] == math.inf
 
 
 @pytest.mark.parametrize(
