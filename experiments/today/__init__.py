@@ -12,7 +12,9 @@ paper's, so there is no scale but the embedded one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -163,9 +165,14 @@ def show_transformers(measured: Measured, root: Path) -> None:
     style.console().print(table("today transformers", header, lines, caption=f"{OURS}, of which there may be one"))
 
 
-def _follow_weight(scale: Scale, root: Path) -> None:
-    if scale is EMBEDDED:
-        weight.follow(root)
+def _found(name: str, title: str, show: Callable[[Measured, Path], None], made_by: ModuleType) -> Entry:
+    """An entry of figures that are not those of one training, which a module follows up."""
+
+    def follow(scale: Scale, root: Path) -> None:
+        if scale is EMBEDDED:
+            made_by.follow(root)
+
+    return Entry(name, title, show, follow=follow, findings=(made_by.FOUND,))
 
 
 ENTRIES = {
@@ -185,9 +192,9 @@ ENTRIES = {
             lambda scale: made.chosen() if scale is EMBEDDED else (),
             figures_only=True,
         ),
-        Entry(
-            "weight", "One weight without a loss gradient", show_weight, follow=_follow_weight, findings=(weight.FOUND,)
-        ),
+        _found("weight", "One weight without a loss gradient", show_weight, weight),
+        _found("deaths", "When units die, beside the theory of a weight in noise", show_deaths, deaths),
+        _found("transformers", "A small GPT and a small vision transformer", show_transformers, transformers),
     )
 }
 """Of `python -m experiments today`."""
