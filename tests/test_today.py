@@ -18,9 +18,10 @@ from optax import contrib
 
 import jaxsparse as js
 from experiments import studies
-from experiments.today import cells, verdicts
+from experiments.today import cells, deaths, transformers, verdicts
 from jaxsparse import data, decay, dynamics, grid, records, regularizers, rules, train
 from jaxsparse.config import Hyper, Run
+from jaxsparse.grid import Cell
 from jaxsparse.trees import Tree, flatten
 
 STEPS, STRENGTH, RATE = 1000, 0.01, 3e-3
@@ -269,3 +270,38 @@ def test_what_is_trained() -> None:
     places = [studies.place(cell) for cell in cells.compared()]
     assert len(set(places)) == len(places) == (18 * 5 + 13 * 3) * 3
     assert len({studies.place(cell) for cell in [*cells.compared(), *cells.chosen()]}) == len(places) + 4 * 2 * 3 * 3
+
+
+def test_deaths_are_watched_and_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a small network under so much L2 that all of its units die at once: the theory has them die then."""
+    run = Run(widths=(6,), epochs=100, batch=64, measure_every=10, milestones=(60,), optimizer="adam", regularizer="l2")
+    small = [Cell(run, Hyper(1e-2, 1.0, {"b1": 0.9, "b2": 0.99, "eps": 1e-8}), seed, "l2") for seed in range(3)]
+    monkeypatch.setattr(deaths, "cells", lambda *_: small)
+    deaths.follow(tmp_path)
+    rows = deaths.read(tmp_path)
+    assert len(rows) == 3 * 6
+    for row in rows:
+        assert 0 < row["died"] < 60 * 22
+        assert row["predicted"] == pytest.approx(row["died"], rel=0.3)  # looked at every 88 steps only
+    assert {row["seed"] for row in rows} == {0, 1, 2}
+    (tmp_path / deaths.FILE).rename(tmp_path / "kept")
+    monkeypatch.setattr(deaths, "cells", lambda *_: [])
+    with pytest.raises(IndexError):  # nothing is watched again where it was kept
+        deaths.follow(tmp_path)
+    (tmp_path / "kept").rename(tmp_path / deaths.FILE)
+    deaths.follow(tmp_path)
+
+
+@pytest.mark.slow
+def test_transformers_are_trained_and_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps of each; under L2 alone of an absurd strength all wide units die and are removed."""
+    monkeypatch.setattr(transformers, "STEPS", 300)
+    monkeypatch.setattr(transformers, "SEEDS", (0,))
+    monkeypatch.setattr(transformers, "SETTINGS", (("adam", "l2", 10.0),))
+    transformers.follow(tmp_path)
+    rows = transformers.read(tmp_path)
+    assert [row["network"] for row in rows] == ["gpt", "vit"]
+    for row in rows:
+        assert row["dead"] > 0.5 * row["units"]
+        assert row["parameters_left"] < row["parameters"]
+        assert row["difference"] < 1e-5

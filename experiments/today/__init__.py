@@ -18,17 +18,18 @@ from types import ModuleType
 
 import numpy as np
 
-from experiments.entries import Entry
+from experiments.entries import Entry, save
 from experiments.measured import Measured
 from experiments.scales import EMBEDDED, Scale
 from experiments.tables import OURS, said, table
 from experiments.today import cells as made
-from experiments.today import deaths, transformers, weight
+from experiments.today import deaths, pictures, transformers, weight
 from experiments.today.verdicts import Outcome, best, kills
 from jaxsparse.grid import Cell
 from jaxsparse.report import table as style
 from jaxsparse.report.table import optimizer_label
 
+TITLES = {"mlp": "300 units on digits", "cnn": "four convolutions on digits among fragments"}
 Settings = dict[str, dict[str, Outcome]]
 """By rule, then by regularizer: `L2 1e-3`."""
 
@@ -59,8 +60,7 @@ def _told(one: Outcome) -> str:
 
 
 def show_rules(measured: Measured, root: Path) -> None:
-    """A table for each network, and what may be said of it."""
-    del root
+    """A table and a figure for each network, and what may be said of it."""
     for network in made.FORMS:
         found = compared(measured, network)
         if not found:
@@ -74,6 +74,8 @@ def show_rules(measured: Measured, root: Path) -> None:
         caption = f"percent of the units dead by scale, in brackets the test error; {OURS}"
         header = ["rule", *columns, "kills, near the best error, under"]
         style.console().print(table(f"today rules: {network}", header, lines, caption=caption))
+        title = f"{network}: {TITLES[network]}, mean and sample deviation of three seeds"
+        save(pictures.by_rule(found, title), root, "today", f"rules-{network}", "dead units and errors")
 
 
 def show_decayed(measured: Measured, root: Path) -> None:
