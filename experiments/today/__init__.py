@@ -2,6 +2,7 @@
 
     python -m experiments today rules      # every rule x {none, L2, weight decay}, on an MLP and on four convolutions
     python -m experiments today decayed    # decay of every parameter, of kernels, of scales
+    python -m experiments today methods    # L2 in Adam, removal on the way, slimming, factors
     python -m experiments today weight     # one weight whose loss gradient has vanished, under every rule
     python -m experiments today deaths     # when the units of a network die, beside the theory of a weight in noise
     python -m experiments today transformers   # a small GPT and ViT: what dies, and what can be removed
@@ -20,6 +21,7 @@ import numpy as np
 
 from experiments.entries import Entry, save
 from experiments.measured import Measured
+from experiments.prunings import size_of
 from experiments.scales import EMBEDDED, Scale
 from experiments.tables import OURS, said, table
 from experiments.today import cells as made
@@ -91,6 +93,27 @@ def show_decayed(measured: Measured, root: Path) -> None:
             lines.append([f"{optimizer_label(rule)}, {_named(form, 1e-3)}", *told])
     caption = f"percent of the units dead by scale, in brackets the test error; {OURS}"
     style.console().print(table("today decayed: mlp", ["rule", *made.CHOICES.values()], lines, caption=caption))
+
+
+def show_methods(measured: Measured, root: Path) -> None:
+    """A row for each method: what is left, and at what error."""
+    del root
+    lines = []
+    for rule, form, strength, regularize, shrink_every in made.METHODS:
+        trained = made.cells("mlp", rule, form, strength, regularize, shrink_every)
+        runs = measured.of(trained)
+        if runs:
+            dead, error = (np.asarray([run[name] for run in runs], float) for name in ("sparsity_scale", "test_error"))
+            (run,) = {cell.run for cell in trained}
+            left = np.asarray([size_of(run, (round(300 * (1 - float(share) / 100)),)) for share in dead], float)
+            lines.append(
+                [
+                    f"{optimizer_label(rule)}, {_named(form, strength)}" + ", removed on the way" * (shrink_every > 0),
+                    *(said(values) for values in (error, dead, *left.T)),
+                ]
+            )
+    header = ["method", "error (%)", "dead (%)", "parameters", "multiplications"]
+    style.console().print(table("today methods: mlp", header, lines, caption=f"of what is left; {OURS}"))
 
 
 def show_weight(measured: Measured, root: Path) -> None:
@@ -192,6 +215,13 @@ ENTRIES = {
             "Decay of every parameter, of kernels, of scales",
             show_decayed,
             lambda scale: made.chosen() if scale is EMBEDDED else (),
+            figures_only=True,
+        ),
+        Entry(
+            "methods",
+            "Ways to make units die, side by side",
+            show_methods,
+            lambda scale: made.killing() if scale is EMBEDDED else (),
             figures_only=True,
         ),
         _found("weight", "One weight without a loss gradient", show_weight, weight),

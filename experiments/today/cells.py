@@ -71,16 +71,28 @@ CHOOSING = ("sgd", "adam", "lion", "muon")
 """Rules of which it is asked, on the MLP."""
 
 
-def cells(network: str, rule: str, form: str, strength: float, regularize: str = "all") -> list[Cell]:
+METHODS = (
+    *(("adam", "l2", strength, "all", 0) for strength in (1e-4, 1e-3)),
+    *(("adam", "l2", strength, "all", 80) for strength in (1e-4, 1e-3)),
+    *((rule, "bn-l1", strength, "all", 0) for rule in ("sgd", "adam") for strength in (1e-4, 1e-3)),
+    *((rule, "spred", strength, "scales", 0) for rule in ("sgd", "adam") for strength in (1e-4, 1e-3)),
+)
+"""Ways to make units die, on the MLP: rule, regularizer, strength, what it acts on, and epochs between removals of what
+is dead (0: none). L2 in Adam, the same with removal on the way, network slimming, and factorized scales."""
+
+
+def cells(
+    network: str, rule: str, form: str, strength: float, regularize: str = "all", shrink_every: int = 0
+) -> list[Cell]:
     """The trainings of a setting, one a seed."""
-    known = NETWORKS[network]
     constants = rules.RULES[rule].constants()
     run = Run(
         **{
-            **vars(known),
+            **vars(NETWORKS[network]),
             "optimizer": rule,
             "regularizer": "l2" if form == "none" else form,
             "regularize": "all" if form == "none" else regularize,
+            "shrink_every": shrink_every,
         }
     )
     return [Cell(run, Hyper(RATES[rule], strength, constants), seed, form) for seed in SEEDS]
@@ -105,6 +117,11 @@ def compared() -> list[Cell]:
 def chosen() -> list[Cell]:
     """Some rules with a decay of some of the parameters."""
     return [one for setting in choosing() for one in cells(*setting)]
+
+
+def killing() -> list[Cell]:
+    """Every method."""
+    return [one for setting in METHODS for one in cells("mlp", *setting)]
 
 
 def choosing() -> Sequence[tuple[str, str, str, float, str]]:
