@@ -159,7 +159,7 @@ def test_weights_that_a_network_is_evaluated_with() -> None:
             updates, state = tx.update(params, state, params)
             params = cast(Any, optax.apply_updates(params, updates))
         found = rules.evaluated(state, params)
-        inner: Any = state if tx is whole else state.inner_states["a"].inner_state
+        inner: Any = state if tx is whole else cast(Any, state).inner_states["a"].inner_state
         want = contrib.schedule_free_eval_params(
             inner._replace(z={"kernel": inner.z["kernel"]}), {"kernel": params["kernel"]}
         )
