@@ -63,7 +63,7 @@ def density_as_loss() -> Verdict:
     expected = 1 - np.mean([_share(bound) for bound in BOUNDS])
     formula = np.asarray([-2 * math.exp(-(b**2) / 2) / math.sqrt(2 * math.pi) / len(BOUNDS) for b in BOUNDS])
     off = max(abs(float(value) - expected), _far(np.asarray(list(slopes.values())), formula))
-    return Verdict(bool(off < CLOSE), f"differs from equations 6 and 19 {_told(off)}")
+    return Verdict(bool(off < CLOSE), f"differs from equations 6 and 19 {_told(float(off))}")
 
 
 def _told(difference: float) -> str:
