@@ -3,7 +3,9 @@ under both forms of decay. A rule that is added needs a line in `ORIGINALS`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -194,6 +196,18 @@ def test_a_training_is_measured_and_kept_at_the_average(tmp_path: Path) -> None:
     kept = records.weights(tmp_path / "cells" / "schedule_free_sgd-l2-0.001-seed0")
     name, want = next((name, leaf) for name, leaf in flatten(x).items() if name.endswith("scale"))
     np.testing.assert_allclose(kept[name], want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["prodigy", "optax.contrib:prodigy", "optax.contrib:schedule_free_sgd", "lion"])
+def test_maps_of_steps_have_every_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strengths and rates of many weights at a time, in a rule that has one estimate for all too."""
+    steps_map = importlib.import_module("jaxsparse.decay.steps_map")
+    monkeypatch.setattr(steps_map, "PLAN", replace(steps_map.PLAN, steps=50))
+    strength, rate = np.array([1e-3, 1e-1, 1e-1]), np.array([0.5, 0.5, 1e-3])
+    name = rules.resolve(rule).name
+    found = steps_map._simulated(name, strength, rate)
+    each = [steps_map._simulated(name, strength[i : i + 1], rate[i : i + 1])[0] for i in range(3)]
+    assert found.tolist() == each
 
 
 def test_rules_of_whole_arrays_see_one_weight_at_a_time() -> None:

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pyarrow as pa
 
-from jaxsparse import rules
 from jaxsparse.decay.plan import Plan
-from jaxsparse.dynamics import alone, outcome, protocols
+from jaxsparse.dynamics import outcome, protocols
 
 THRESHOLDS = (1e-1, 1e-3, 1e-6, 1e-12)
 """Magnitudes below which the first step is told."""
@@ -45,16 +43,12 @@ def _simulated(plan: Plan, optimizer: str, regularizer: str) -> Found:
     strengths = [0.0] if regularizer == "none" else list(plan.strengths)
     strength, seed = np.repeat(strengths, plan.seeds), np.tile(np.arange(plan.seeds), len(strengths))
     draw, kept = protocols.protocol(plan.protocol).gradients(plan.seeds), marks(plan.steps)
-
-    def of_strength(strength: Any) -> optax.GradientTransformation:
-        return plan.rule(optimizer, regularizer, strength)
-
     with jax.enable_x64(True):  # in this thread
         weights: dict[str, Any] = {
-            "tx": of_strength if rules.resolve(optimizer).elementwise else alone(of_strength),
+            "tx": plan.rules_of(optimizer, regularizer),
             "init": np.full(len(seed), plan.init, float),
             "gradients": lambda key, step: draw(key, step)[seed],  # the same for every optimizer and strength
-            "settings": jnp.asarray(strength, float),
+            "settings": (jnp.asarray(strength, float),),
             "steps": plan.steps,
             "key": jax.random.key(0),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import tyro
 
 from jaxsparse import regularizers, rules
 from jaxsparse.checks import require, require_choice
-from jaxsparse.dynamics import protocols
+from jaxsparse.dynamics import alone, protocols
 from jaxsparse.grid.declaration import MOST_CELLS
 
 STEPS = 100_000
@@ -112,6 +112,15 @@ class Plan:
             convention=self.convention,
             **dict[str, Any](self.constants_of(optimizer)),
         )
+
+    def rules_of(self, optimizer: str, regularizer: str) -> Callable[[Any], optax.GradientTransformation]:
+        """From a strength, or a strength and a learning rate, each perhaps an array `[n]`, to the rule of n weights
+        that do not know of each other, as `simulate` takes it."""
+
+        def of(settings: tuple[Any, ...]) -> optax.GradientTransformation:
+            return self.rule(optimizer, regularizer, *settings)
+
+        return of if rules.resolve(optimizer).elementwise else alone(of)
 
 
 ZERO_GRADIENT = Plan(regularizers=("l2",), strengths=(5e-4,), protocol="zero-gradient", steps=4000)

@@ -30,7 +30,7 @@ def _simulated(optimizer: str, strength: np.ndarray, learning_rate: np.ndarray) 
     """Steps `[n]`, -1 where the weight did not get there."""
     with jax.enable_x64(True):  # in this thread
         found = outcome(
-            lambda settings: PLAN.rule(optimizer, "l2", *settings),
+            PLAN.rules_of(optimizer, "l2"),
             np.ones(strength.size),
             protocols.ZeroGradient().gradients(strength.size),
             settings=(jnp.asarray(strength), jnp.asarray(learning_rate)),

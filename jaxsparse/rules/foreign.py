@@ -52,7 +52,7 @@ def of(factory: Any, name: str | None = None, field: str = "optimizer") -> Rule:
 
     _try(chain, numbers, factory, field)
     form = Form(chain, numbers)
-    rule = Rule(name, dict.fromkeys(CONVENTIONS, form), learning_rate=rate, factory=factory)
+    rule = Rule(name, dict.fromkeys(CONVENTIONS, form), learning_rate=rate, elementwise=False, factory=factory)
     rule.registered()
     return rule
 

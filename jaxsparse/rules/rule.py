@@ -92,7 +92,8 @@ class Rule:
       label: how it is written in a text; its name if not given.
       look: how it is drawn; if not given, as every other that has no look of its own.
       adaptive: whether gradients are divided by their own size; then coupled L2 is not weight decay.
-      elementwise: whether what it does to a weight of a vector depends on that weight's gradients alone.
+      elementwise: whether what it does to a weight of a vector depends on that weight's gradients alone; unknown, and
+        so False, of a function of another library.
       law: what coupled L2 alone does to one weight: from convention, learning rate, strength, hyperparameters and first
         weight to a `Recursion` (exact) or a `Law` (of the gain); none where it is not known.
 
