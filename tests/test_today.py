@@ -283,7 +283,7 @@ def test_what_is_trained() -> None:
     assert all(rules.RULES[name].learning_rate == rate for name, rate in cells.RATES.items())
     places = [studies.place(cell) for cell in cells.compared()]
     assert len(set(places)) == len(places) == (18 * 5 + 13 * 3) * 3
-    assert len({studies.place(cell) for cell in cells.killing()}) == 12 * 3
+    assert len({studies.place(cell) for cell in cells.killing()}) == 10 * 3
     assert len({studies.place(cell) for cell in [*cells.compared(), *cells.chosen()]}) == len(places) + 4 * 2 * 3 * 3
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments today rules      # every rule x {none, L2, weight decay}, on an MLP and on four convolutions
     python -m experiments today decayed    # decay of every parameter, of kernels, of scales
-    python -m experiments today methods    # L2 in Adam, removal on the way, slimming, factors
+    python -m experiments today methods    # L2 in Adam, slimming, factors
     python -m experiments today weight     # one weight whose loss gradient has vanished, under every rule
     python -m experiments today deaths     # when the units of a network die, beside the theory of a weight in noise
     python -m experiments today transformers   # a small GPT and ViT: what dies, and what can be removed
@@ -99,8 +99,8 @@ def show_methods(measured: Measured, root: Path) -> None:
     """A row for each method: what is left, and at what error."""
     del root
     lines = []
-    for rule, form, strength, regularize, shrink_every in made.METHODS:
-        trained = made.cells("mlp", rule, form, strength, regularize, shrink_every)
+    for rule, form, strength, regularize in made.METHODS:
+        trained = made.cells("mlp", rule, form, strength, regularize)
         runs = measured.of(trained)
         if runs:
             dead, error = (np.asarray([run[name] for run in runs], float) for name in ("sparsity_scale", "test_error"))
@@ -108,7 +108,7 @@ def show_methods(measured: Measured, root: Path) -> None:
             left = np.asarray([size_of(run, (round(300 * (1 - float(share) / 100)),)) for share in dead], float)
             lines.append(
                 [
-                    f"{optimizer_label(rule)}, {_named(form, strength)}" + ", removed on the way" * (shrink_every > 0),
+                    f"{optimizer_label(rule)}, {_named(form, strength)}",
                     *(said(values) for values in (error, dead, *left.T)),
                 ]
             )
