@@ -2,7 +2,7 @@
 
 export const CONVENTIONS = ["torch", "keras", "optax", "paper"];
 
-export const FORMS = { l2: "coupled L2", wd: "decoupled decay, Mehta et al.", "wd-lr": "decoupled decay, AdamW" };
+export const FORMS = { l2: "coupled L2", wd: "Mehta's decay", "wd-lr": "AdamW's decay" };
 
 const correction = (b, t) => -Math.expm1(t * Math.log(b));
 
