@@ -21,7 +21,7 @@ jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 LONG = """
-architectures batra bench claims cli data dynamics ends experiments export goes grid layers models noise optimizers
+architectures batra bench claims cli data dynamics ends experiments explorer export goes grid layers models noise optimizers
 origin own placement precision pruning_command pruning_training random_programs readme rounding selectivity shrink
 shrink_check shrink_command shrink_training sparsity start streaming theory thinning thresholding train units
 yaguchi2018
