@@ -21,9 +21,9 @@ jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 LONG = """
-architectures batra bench claims cli data dynamics ends experiments explorer export goes grid layers models noise optimizers
-origin own placement precision pruning_command pruning_training random_programs readme rounding selectivity shrink
-shrink_check shrink_command shrink_training sparsity start streaming theory thinning thresholding train units
+architectures batra bench claims cli data dynamics ends experiments explorer export goes grid layers models noise
+optimizers origin own placement precision pruning_command pruning_training random_programs readme rounding selectivity
+shrink shrink_check shrink_command shrink_training sparsity start streaming theory thinning thresholding train units
 yaguchi2018
 """
 """Files with more than some twenty seconds of tests; the others are what `pytest -m fast` runs."""

@@ -447,7 +447,8 @@ function showChart(curves) {
   const threshold = y.at(THRESHOLD);
   if (threshold > top && threshold <= height - bottom) {
     parts.push(drawn("path", { class: "threshold", d: `M${left} ${threshold}H${width - right}` }));
-    const name = { class: "threshold-name", x: left + 6, y: threshold - 6 };
+    const aside = state.logy ? { x: left + 6 } : { x: width - right - 6, "text-anchor": "end" };
+    const name = { class: "threshold-name", y: threshold - 6, ...aside };
     parts.push(drawn("text", name, `${written(THRESHOLD)}: counts as dead`));
   }
   const paths = drawn("g", { "clip-path": "url(#inside)" });
@@ -471,8 +472,9 @@ function showCode() {
   };
   $("#code dl").replaceChildren(
     ...Object.entries(rows).flatMap(([name, text]) => {
-      const told = text.includes("(") ? element("code", {}, text) : text;
-      return [element("dt", {}, name), element("dd", {}, told)];
+      const words = text.split(" ").flatMap((word) => [element("span", {}, word), " "]);
+      const told = text.includes("(") ? [element("code", {}, ...words.slice(0, -1))] : [text];
+      return [element("dt", {}, name), element("dd", {}, ...told)];
     }),
   );
 }
