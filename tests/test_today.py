@@ -19,13 +19,17 @@ from hypothesis import strategies as st
 from optax import contrib
 
 import jaxsparse as js
-from experiments import studies
-from experiments.today import cells, deaths, transformers, verdicts
+from experiments import studies, today
+from experiments.measured import Measured, from_csv
+from experiments.scales import EMBEDDED
+from experiments.tables import said
+from experiments.today import cells, deaths, transformers, verdicts, weight
 from jaxsparse import data, decay, dynamics, grid, records, regularizers, rules, train
 from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import Cell
 from jaxsparse.trees import Tree, flatten
 
+ROOT = Path(__file__).parents[1]
 STEPS, STRENGTH, RATE = 1000, 0.01, 3e-3
 DECAYS = ("none", "l2", "wd-lr")
 
@@ -287,6 +291,44 @@ def test_what_is_trained() -> None:
     assert len({studies.place(cell) for cell in [*cells.compared(), *cells.chosen()]}) == len(places) + 4 * 2 * 3 * 3
 
 
+def test_the_page_has_the_figures_that_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every figure of docs/today.md that the entries show, from the CSV files that come with the experiments."""
+    page = " ".join((ROOT / "docs" / "today.md").read_text(encoding="utf-8").split())
+    kept = from_csv(EMBEDDED, ROOT / "experiments" / "measured", [weight.FOUND, deaths.FOUND])
+    outcomes = [one for forms in today.compared(kept, "mlp").values() for one in forms.values()]
+    chosen = cells.chosen()
+    outcomes += [today._outcome(kept, chosen[i : i + 3]) for i in range(0, len(chosen), 3)]
+    assert len(outcomes) == 18 * 5 + 4 * 2 * 4
+    for one in outcomes:
+        assert one is not None
+        dead = "0" if not one.dead.any() else said(one.dead)
+        assert f"{dead} ({said(one.error)})" in page
+    for rule in rules.NAMES:
+        assert f"| {rules.RULES[rule].label} |" in page
+    for row in kept.findings[weight.FOUND.name]:
+        assert row["first"] is None or f"{row['first']:,}" in page
+    medians = {seed: [row for row in kept.findings[deaths.FOUND.name] if row["seed"] == seed] for seed in range(3)}
+    for rows in medians.values():
+        for name in ("died", "predicted", "predicted_without_noise"):
+            assert f" {np.median([row[name] for row in rows]):,.0f} " in page
+    for show in (today.show_rules, today.show_decayed, today.show_methods, today.show_weight, today.show_deaths):
+        show(kept, tmp_path)
+    told = capsys.readouterr().out
+    assert all(f"today {name}" in told for name in ("rules: mlp", "decayed: mlp", "methods: mlp", "weight", "deaths"))
+    assert (tmp_path / "figures" / "today" / "rules-mlp.png").stat().st_size > 10_000
+
+
+def test_what_has_no_place_in_the_update_is_no_regularizer() -> None:
+    class Placeless(js.regularizers.Regularizer):
+        def __init__(self, strength: float):
+            pass
+
+    with pytest.raises(js.InvalidInput, match=r"^regularizer must be None or one of jaxsparse\.regularizers, got "):
+        js.regularized(optax.sgd(0.1), Placeless(0.1))
+    with pytest.raises(js.InvalidInput, match=r"^regularizers must be .*, got 'Placeless'$"):
+        js.regularizers.form(Placeless)
+
+
 def test_deaths_are_watched_and_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a small network under so much L2 that all of its units die at once: the theory has them die then."""
     run = Run(widths=(6,), epochs=100, batch=64, measure_every=10, milestones=(60,), optimizer="adam", regularizer="l2")
@@ -308,15 +350,22 @@ def test_deaths_are_watched_and_predicted(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_transformers_are_trained_and_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transformers_are_trained_and_shrunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A few steps of each; under L2 alone of an absurd strength all wide units die and are removed."""
     monkeypatch.setattr(transformers, "STEPS", 300)
     monkeypatch.setattr(transformers, "SEEDS", (0,))
-    monkeypatch.setattr(transformers, "SETTINGS", (("adam", "l2", 10.0),))
-    transformers.follow(tmp_path)
+    monkeypatch.setattr(transformers, "SETTINGS", (("sgd", "l2", 1.0),))
+    with jax.numpy_rank_promotion("allow"):  # the networks are written as their authors write them
+        transformers.follow(tmp_path)
     rows = transformers.read(tmp_path)
     assert [row["network"] for row in rows] == ["gpt", "vit"]
     for row in rows:
         assert row["dead"] > 0.5 * row["units"]
         assert row["parameters_left"] < row["parameters"]
         assert row["difference"] < 1e-5
+    today.show_transformers(Measured(EMBEDDED, {}, {transformers.FOUND.name: rows}), tmp_path)
+    told = capsys.readouterr().out
+    assert "gpt, SGD, L2 1" in told
+    assert "vit, SGD, L2 1" in told

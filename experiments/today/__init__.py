@@ -32,6 +32,7 @@ from jaxsparse.report import table as style
 from jaxsparse.report.table import optimizer_label
 
 TITLES = {"mlp": "300 units on digits", "cnn": "four convolutions on digits among fragments"}
+Show = Callable[[Measured, Path], None]
 Settings = dict[str, dict[str, Outcome]]
 """By rule, then by regularizer: `L2 1e-3`."""
 
@@ -86,11 +87,9 @@ def show_decayed(measured: Measured, root: Path) -> None:
     lines = []
     for rule in made.CHOOSING:
         for form in ("l2", "wd"):
-            found = [
-                _outcome(measured, made.cells(*setting)) for setting in made.choosing() if setting[1:3] == (rule, form)
-            ]
-            told = ["-" if one is None else _told(one) for one in found]
-            lines.append([f"{optimizer_label(rule)}, {_named(form, 1e-3)}", *told])
+            settings = [made.cells("mlp", rule, form, made.CHOSEN, choice) for choice in made.CHOICES]
+            told = ["-" if (one := _outcome(measured, cells)) is None else _told(one) for cells in settings]
+            lines.append([f"{optimizer_label(rule)}, {_named(form, made.CHOSEN)}", *told])
     caption = f"percent of the units dead by scale, in brackets the test error; {OURS}"
     style.console().print(table("today decayed: mlp", ["rule", *made.CHOICES.values()], lines, caption=caption))
 
@@ -149,7 +148,7 @@ def show_deaths(measured: Measured, root: Path) -> None:
         own = [row for row in rows if row["seed"] == seed]
         died = np.asarray([row["died"] for row in own], float)
         for name in ("predicted", "predicted_without_noise"):
-            said_at = np.asarray([np.inf if row[name] in (None, "") else row[name] for row in own], float)
+            said_at = np.asarray([np.inf if row[name] is None else row[name] for row in own], float)
             ratio = said_at / died
             lines.append(
                 [
@@ -190,7 +189,12 @@ def show_transformers(measured: Measured, root: Path) -> None:
     style.console().print(table("today transformers", header, lines, caption=f"{OURS}, of which there may be one"))
 
 
-def _found(name: str, title: str, show: Callable[[Measured, Path], None], made_by: ModuleType) -> Entry:
+def _trained(name: str, title: str, show: Show, cells: Callable[[], list[Cell]]) -> Entry:
+    """An entry of the figures that trainings end with."""
+    return Entry(name, title, show, lambda scale: cells() if scale is EMBEDDED else (), figures_only=True)
+
+
+def _found(name: str, title: str, show: Show, made_by: ModuleType) -> Entry:
     """An entry of figures that are not those of one training, which a module follows up."""
 
     def follow(scale: Scale, root: Path) -> None:
@@ -203,27 +207,9 @@ def _found(name: str, title: str, show: Callable[[Measured, Path], None], made_b
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry(
-            "rules",
-            "Which rules kill units",
-            show_rules,
-            lambda scale: made.compared() if scale is EMBEDDED else (),
-            figures_only=True,
-        ),
-        Entry(
-            "decayed",
-            "Decay of every parameter, of kernels, of scales",
-            show_decayed,
-            lambda scale: made.chosen() if scale is EMBEDDED else (),
-            figures_only=True,
-        ),
-        Entry(
-            "methods",
-            "Ways to make units die, side by side",
-            show_methods,
-            lambda scale: made.killing() if scale is EMBEDDED else (),
-            figures_only=True,
-        ),
+        _trained("rules", "Which rules kill units", show_rules, made.compared),
+        _trained("decayed", "Decay of every parameter, of kernels, of scales", show_decayed, made.chosen),
+        _trained("methods", "Ways to make units die, side by side", show_methods, made.killing),
         _found("weight", "One weight without a loss gradient", show_weight, weight),
         _found("deaths", "When units die, beside the theory of a weight in noise", show_deaths, deaths),
         _found("transformers", "A small GPT and a small vision transformer", show_transformers, transformers),

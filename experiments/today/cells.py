@@ -12,20 +12,16 @@ al., the share of a weight that a step takes, so that one strength means the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
+from experiments.scales import LEARNING_RATES
 from jaxsparse import rules
 from jaxsparse.config import Hyper, Run
 from jaxsparse.grid import Cell
 
 RATES: Mapping[str, float] = {
-    "sgd": 0.1,
-    "adam": 1e-3,
-    "amsgrad": 1e-3,
-    "adamax": 2e-3,
-    "rmsprop": 1e-3,
-    "adagrad": 1e-2,
-    "adadelta": 1.0,
+    **LEARNING_RATES,
     "adamw": 1e-3,
     "nadam": 1e-3,
     "radam": 1e-3,
@@ -69,7 +65,8 @@ CHOICES: Mapping[str, str] = {
 """What a decay acts on (`Run.regularize`)."""
 CHOOSING = ("sgd", "adam", "lion", "muon")
 """Rules of which it is asked, on the MLP."""
-
+CHOSEN = 1e-3
+"""Its strength."""
 
 METHODS = (
     *(("adam", "l2", strength, "all") for strength in (1e-4, 1e-3)),
@@ -84,14 +81,8 @@ network, so that nothing was removed.)"""
 def cells(network: str, rule: str, form: str, strength: float, regularize: str = "all") -> list[Cell]:
     """The trainings of a setting, one a seed."""
     constants = rules.RULES[rule].constants()
-    run = Run(
-        **{
-            **vars(NETWORKS[network]),
-            "optimizer": rule,
-            "regularizer": "l2" if form == "none" else form,
-            "regularize": "all" if form == "none" else regularize,
-        }
-    )
+    acts = {"regularizer": "l2"} if form == "none" else {"regularizer": form, "regularize": regularize}
+    run = replace(NETWORKS[network], optimizer=rule, **acts)
     return [Cell(run, Hyper(RATES[rule], strength, constants), seed, form) for seed in SEEDS]
 
 
@@ -113,14 +104,15 @@ def compared() -> list[Cell]:
 
 def chosen() -> list[Cell]:
     """Some rules with a decay of some of the parameters."""
-    return [one for setting in choosing() for one in cells(*setting)]
+    return [
+        one
+        for rule in CHOOSING
+        for form in ("l2", "wd")
+        for choice in CHOICES
+        for one in cells("mlp", rule, form, CHOSEN, choice)
+    ]
 
 
 def killing() -> list[Cell]:
     """Every method."""
     return [one for setting in METHODS for one in cells("mlp", *setting)]
-
-
-def choosing() -> Sequence[tuple[str, str, str, float, str]]:
-    """Network, rule, regularizer, strength, and what it acts on."""
-    return [("mlp", rule, form, 1e-3, choice) for rule in CHOOSING for form in ("l2", "wd") for choice in CHOICES]

@@ -16,6 +16,7 @@ nothing over it; the theory takes steps as independent.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ import jaxsparse as js
 from experiments.findings import Findings, read_rows, write_rows
 from experiments.today.cells import cells
 from jaxsparse import data, losses
-from jaxsparse.config import Run
 from jaxsparse.train import State, Training, make_train, steps_per_epoch
 from jaxsparse.trees import Kind, flatten, of_kind
 
@@ -61,7 +61,7 @@ def _watched(seed: int) -> tuple[Any, int, np.ndarray, np.ndarray, np.ndarray]:
     """The cell, steps in an epoch, each gamma after each epoch `[epochs + 1, units]`, and at each look the mean and the
     deviation of its gradient `[looks, units]`, at the first learning rate."""
     cell = cells("mlp", "adam", "l2", 1e-3)[seed]
-    run = Run(**{**vars(cell.run), "measure_every": 1, "milestones": (), "epochs": cell.run.milestones[0]})
+    run = replace(cell.run, measure_every=1, milestones=(), epochs=cell.run.milestones[0])
     training, dataset = make_train(run), data.load(run.data, run.pixels)
     steps, key = steps_per_epoch(run, training.description), jax.random.key(seed)
     hyper = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), cell.hyper)

@@ -75,7 +75,7 @@ class Task:
             index = jax.random.randint(key, (BATCH,), 0, len(x))
             return x[index], y[index]
         starts = jax.random.randint(key, (BATCH, 1), 0, len(x) - CONTEXT)
-        index = starts + jnp.arange(CONTEXT)
+        index = starts + jnp.arange(CONTEXT)[None]
         return x[index], y[index]
 
     def held_out(self) -> tuple[np.ndarray, np.ndarray]:

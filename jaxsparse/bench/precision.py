@@ -39,7 +39,7 @@ def _trainer(run: Run) -> Callable[[int, int], tuple[np.ndarray, float]]:
     def train(weights: int, order: int) -> tuple[np.ndarray, float]:
         state = init(HYPER, *start(jax.random.key(weights)))
         state, losses = advance(HYPER, jax.random.key(order), dataset, state)
-        row = measured(dataset, state.params, state.bounds, state.stats, losses)
+        row = measured(dataset, state.evaluated, state.bounds, state.stats, losses)
         dead = sparsity.judge(row.measured.units, run.thresholds).dead["scale"]
         return np.concatenate([np.asarray(layer) for layer in dead.values()]), float(row.test_error)
 

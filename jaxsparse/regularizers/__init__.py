@@ -45,6 +45,8 @@ from jaxsparse.regularizers.groups import GroupLasso, ProximalGroupLasso
 from jaxsparse.regularizers.penalties import BatchNormL1, CoupledL2
 from jaxsparse.trees import Kind, Mask
 
+_KINDS = (Penalty, Decoupled, Factorized)
+"""What knows where in the update it acts; `Regularizer` alone does not."""
 _BY_NAME: dict[str, Callable[[Scalar], Regularizer | None]] = {
     "none": lambda strength: None,
     "l2": CoupledL2,
@@ -91,7 +93,7 @@ def form(given: Form) -> Form:
     require(known is not None or callable(given), "regularizers", given, allowed)
     if known is None:
         made = given(0.0)
-        fits = isinstance(made, Regularizer)
+        fits = isinstance(made, _KINDS)
         require(fits, "regularizers", type(made).__name__, f"{allowed} (a Penalty, or Decoupled)")
     return given if known is None else known
 
@@ -115,7 +117,7 @@ def regularized(
     learning_rate: LearningRate | None = None,
     mask: Mask | None = None,
 ) -> optax.GradientTransformation:
-    """Any optax transformation with a regularizer around it: a coupled one before, a decoupled one after.
+    """Any optax transformation with a regularizer around it: coupled before it, decoupled after it, or its factors.
 
     `js.regularized(optax.lion(1e-4), js.CoupledL2(1e-3))` is to Lion what `weight_decay` of `torch.optim.Adam` is to
     Adam: Lion sees `gradient + 1e-3 * theta`. It serves Muon, Schedule-Free and `optax.partition` alike.
@@ -124,7 +126,7 @@ def regularized(
       tx: whose updates are added to the weights.
       regularizer: one of `jaxsparse.regularizers`; none where it is None.
       learning_rate: the one that `tx` was made with, a number or a schedule, for what acts after the step
-        (`DecoupledDecay`, `ProximalGroupLasso`): it can't be read off a transformation.
+        (any `Decoupled`): it can't be read off a transformation.
       mask: the parameters that are regularized (default: all), a function of them or a tree of booleans; see
         `trees.matched`.
 
@@ -149,7 +151,7 @@ def around(
 
 def require_regularizer(regularizer: object) -> None:
     """Raises `InvalidInput` for what is neither None nor a regularizer."""
-    known = regularizer is None or isinstance(regularizer, Regularizer)
+    known = regularizer is None or isinstance(regularizer, _KINDS)
     require(known, "regularizer", regularizer, "None or one of jaxsparse.regularizers")
 
 

@@ -82,6 +82,27 @@ class Decoupled(Regularizer):
 
 
 @dataclass(frozen=True)
+class DecoupledPenalty(Decoupled):
+    """A pull of the strength times the learning rate of the step.
+
+    Attributes:
+      strength: lambda, finite and >= 0; a scalar.
+
+    Raises:
+      ValueError: if a concrete strength is out of range.
+    """
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+    def rate(self, learning_rate: LearningRate, count: int | jax.Array) -> Scalar:
+        """The pull of the step after `count` others; a scalar."""
+        return self.strength * (jnp.asarray(learning_rate(count)) if callable(learning_rate) else learning_rate)
+
+
+@dataclass(frozen=True)
 class Penalty(Regularizer):
     """A term `strength * penalty(theta)` of what is minimised: `transformation(mask)` is an optax transformation that
     adds its gradient to that of the loss.

@@ -15,6 +15,7 @@ from jaxsparse.regularizers.base import (
     FRACTION,
     NON_NEGATIVE,
     Decoupled,
+    DecoupledPenalty,
     LearningRate,
     Scalar,
     after_step,
@@ -79,7 +80,7 @@ class DecoupledDecay(Decoupled):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class CautiousDecay(Decoupled):
+class CautiousDecay(DecoupledPenalty):
     """AdamW's decay of those weights alone that the optimizer's step does not make larger:
 
         theta + update - learning_rate_t * strength * theta,  but theta + update where update * theta > 0
@@ -93,21 +94,15 @@ class CautiousDecay(Decoupled):
       ValueError: if a concrete strength is out of range.
     """
 
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
-
     @property
     def name(self) -> str:
         return "wd-cautious"
 
     def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
-        decay = DecoupledDecay(self.strength, scale="learning_rate")
 
         def shrunk(updates: Tree, params: Tree, count: jax.Array) -> Tree:
-            rate = decay.rate(learning_rate, count)
+            rate = self.rate(learning_rate, count)
             return jax.tree.map(lambda u, w: jnp.where(u * w > 0, u, u - rate * w), updates, params)
 
         return masked(after_step(shrunk), mask)
@@ -115,7 +110,7 @@ class CautiousDecay(Decoupled):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DecayToStart(Decoupled):
+class DecayToStart(DecoupledPenalty):
     """AdamW's decay, towards the weights that training started from in place of zero:
 
         theta + update - learning_rate_t * strength * (theta - theta_0)
@@ -129,24 +124,18 @@ class DecayToStart(Decoupled):
       ValueError: if a concrete strength is out of range.
     """
 
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
-
     @property
     def name(self) -> str:
         return "wd-to-start"
 
     def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
-        decay = DecoupledDecay(self.strength, scale="learning_rate")
 
         def init_fn(params: Tree) -> optax.OptState:
             return _Started(jnp.zeros([], jnp.int32), jax.tree.map(jnp.copy, params))  # a training may donate both
 
         def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
-            rate = decay.rate(learning_rate, state.count)
+            rate = self.rate(learning_rate, state.count)
             updates = jax.tree.map(lambda u, w, start: u - rate * (w - start), updates, given(params), state.start)
             return updates, _Started(jnp.asarray(optax.safe_increment(state.count)), state.start)
 

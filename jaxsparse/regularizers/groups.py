@@ -11,14 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxsparse.regularizers.base import (
-    NON_NEGATIVE,
-    Decoupled,
+    DecoupledPenalty,
     LearningRate,
     Penalty,
-    Scalar,
     add_to,
     after_step,
-    check_range,
     masked,
 )
 from jaxsparse.trees import Kind, Mask, Tree, of_kind
@@ -61,7 +58,7 @@ class GroupLasso(Penalty):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["weighted"])
 @dataclass(frozen=True)
-class ProximalGroupLasso(Decoupled):
+class ProximalGroupLasso(DecoupledPenalty):
     """The penalty of `GroupLasso` by its proximal operator: groups become exactly zero.
 
     After the step of the loss alone has made v_g of the group w_g, with the learning rate lr_t of the step,
@@ -79,11 +76,7 @@ class ProximalGroupLasso(Decoupled):
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
     """
 
-    strength: Scalar
     weighted: bool = True
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
 
     @property
     def name(self) -> str:
@@ -93,8 +86,7 @@ class ProximalGroupLasso(Decoupled):
         """What comes last, after the scaling by the learning rate; `mask` chooses among the kernels (default: all)."""
 
         def shrunk(updates: Tree, params: Tree, count: jax.Array) -> Tree:
-            rate = learning_rate(count) if callable(learning_rate) else learning_rate
-            bound = jnp.asarray(rate * self.strength)
+            bound = jnp.asarray(self.rate(learning_rate, count))
 
             def toward_zero(on: bool, update: jax.Array, weight: jax.Array) -> jax.Array:
                 own = bound * _weight(weight, self.weighted)

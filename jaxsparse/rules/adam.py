@@ -13,7 +13,7 @@ import optax
 from jaxsparse.regularizers import FRACTION, NON_NEGATIVE, LearningRate, Regularizer, Scalar
 from jaxsparse.rules.law import Law, State, correction
 from jaxsparse.rules.rule import Form, Look, Rule, scaled
-from jaxsparse.rules.scaling import Coefficients, bias_corrected, epsilon_hat, quotient, zeros
+from jaxsparse.rules.scaling import Coefficients, adam_state, bias_corrected, epsilon_hat, quotient
 from jaxsparse.trees import Mask, Tree
 
 
@@ -63,10 +63,6 @@ def _scale_by_adam(
     sixth off the update of a small network.
     """
 
-    def init_fn(params: Tree) -> optax.OptState:
-        mu, nu = zeros(params, 2)
-        return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=mu, nu=nu)
-
     def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
@@ -76,7 +72,7 @@ def _scale_by_adam(
         updates = jax.tree.map(lambda m, v: quotient(m, a * jnp.sqrt(v) + e), mu, nu)
         return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformation(adam_state, update_fn)
 
 
 class AdamLaw(Law):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxsparse.regularizers import FRACTION, NON_NEGATIVE, LearningRate, Regularizer, Scalar
@@ -13,7 +12,7 @@ from jaxsparse.rules.adam import moments
 from jaxsparse.rules.law import Block, Law, State
 from jaxsparse.rules.law import correction as correction_of
 from jaxsparse.rules.rule import Form, Look, Rule, scaled
-from jaxsparse.rules.scaling import correction, quotient, zeros
+from jaxsparse.rules.scaling import adam_state, correction, quotient
 from jaxsparse.trees import Mask, Tree
 
 
@@ -54,10 +53,6 @@ def adamax(
 def _scale_by_adamax(b1: Scalar, b2: Scalar, eps: Scalar) -> optax.GradientTransformation:
     """`m / (c1 * (u + eps))`: epsilon outside the maximum, where `optax.scale_by_adamax` has it inside."""
 
-    def init_fn(params: Tree) -> optax.OptState:
-        mu, nu = zeros(params, 2)
-        return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=mu, nu=nu)
-
     def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
@@ -67,7 +62,7 @@ def _scale_by_adamax(b1: Scalar, b2: Scalar, eps: Scalar) -> optax.GradientTrans
         updates = jax.tree.map(lambda m, u: quotient(m, c1 * (u + eps)), mu, nu)
         return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformation(adam_state, update_fn)
 
 
 class _Law(Law):

@@ -11,7 +11,7 @@ import optax
 from jaxsparse.regularizers import FRACTION, NON_NEGATIVE, Scalar
 from jaxsparse.rules.adam import moments
 from jaxsparse.rules.rule import Form, Look, Rule, scaled
-from jaxsparse.rules.scaling import Coefficients, bias_corrected, correction, epsilon_hat, quotient, zeros
+from jaxsparse.rules.scaling import Coefficients, adam_state, bias_corrected, correction, epsilon_hat, quotient
 from jaxsparse.trees import Tree
 
 THRESHOLD = 5.0
@@ -28,10 +28,6 @@ def _scale_by_radam(
 
     and `r^2 = (p - 4) (p - 2) p_inf / ((p_inf - 4) (p_inf - 2) p)`. Liu et al. 2020, algorithm 2.
     """
-
-    def init_fn(params: Tree) -> optax.OptState:
-        mu, nu = zeros(params, 2)
-        return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=mu, nu=nu)
 
     def update_fn(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, optax.OptState]:
         del params
@@ -50,7 +46,7 @@ def _scale_by_radam(
         )
         return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformation(adam_state, update_fn)
 
 
 def _of_torch(b1: Scalar, b2: Scalar, eps: Scalar) -> optax.GradientTransformation:

@@ -40,6 +40,12 @@ def zeros(params: Tree, copies: int) -> list[Tree]:
     return [optax.tree.zeros_like(params) for _ in range(copies)]
 
 
+def adam_state(params: Tree) -> optax.OptState:
+    """Before the first step: two moments that are zero, and the count."""
+    mu, nu = zeros(params, 2)
+    return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=mu, nu=nu)
+
+
 def quotient(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """`numerator / denominator`, with 1 for a denominator that is 0, so that 0/0 is 0."""
     return numerator / jnp.where(denominator == 0, 1, denominator)
