@@ -11,6 +11,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxsparse as js
+from jaxsparse import layers
 from jaxsparse.checks import InvalidInput
 from jaxsparse.trees import Kind, flatten, kinds
 
@@ -85,6 +86,47 @@ WIRED: dict[str, tuple[Callable[[Any, jax.Array], jax.Array], dict[str, set[str]
 def test_what_belongs_to_a_unit(name: str) -> None:
     call, expected = WIRED[name]
     assert parameters(Block(call), IMAGES) == expected
+
+
+class Narrow(nnx.Module):
+    """A convolution or a dense layer with a normalisation, then a head."""
+
+    def __init__(self, width: int, kind: str, norm: Callable[..., Any]):
+        rngs = nnx.Rngs(0)
+        self.layer = nnx.Conv(8, width, (3, 3), rngs=rngs) if kind == "convolution" else nnx.Linear(8, width, rngs=rngs)
+        self.norm, self.head = norm(width, rngs=rngs), nnx.Linear(width, 3, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(nnx.relu(self.norm(self.layer(x))))
+
+
+NORMS: dict[str, Callable[..., Any]] = {
+    "nnx": lambda width, rngs: nnx.BatchNorm(width, use_running_average=True, rngs=rngs),
+    "own": lambda width, rngs: layers.BatchNorm(width, use_running_average=True, rngs=rngs),
+    "layer": nnx.LayerNorm,
+    "group": lambda width, rngs: nnx.GroupNorm(width, num_groups=1, rngs=rngs),
+    "instance": nnx.InstanceNorm,
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["convolution", "dense"])
+def test_a_layer_of_one_unit_has_what_a_layer_of_several_has(kind: str, norm: str) -> None:
+    def parts(width: int) -> list[tuple[str, str, str]]:
+        x = IMAGES if kind == "convolution" or norm == "instance" else IMAGES[:, 0, 0]
+        found = js.wiring(Narrow(width, kind, NORMS[norm]), x).layers
+        return [(layer.name, part.name, part.role) for layer in found for part in layer.parts]
+
+    assert parts(1) == parts(2)
+
+
+def test_a_scalar_for_all_layers_is_no_scale_of_the_only_unit() -> None:
+    params = {"one": jnp.ones((8, 1)), "many": jnp.ones((1, 3)), "all": jnp.ones(())}
+
+    def f(params: Any, x: jax.Array) -> jax.Array:
+        return nnx.relu(x @ params["one"] * params["all"]) @ params["many"] * params["all"]
+
+    assert [part.name for part in js.wiring(f, IMAGES, params=params).hidden[0].parts] == ["one"]
 
 
 ACTIVATIONS: dict[str, tuple[Callable[[Any, jax.Array], jax.Array], Callable[[Any, jax.Array], jax.Array]]] = {

@@ -371,9 +371,12 @@ class _Reader:
         return [origin for origin in found if origin is not None]
 
     def _is_unit(self, origin: Origin, carried: Sequence[tuple[str, Origin]]) -> bool:
-        """Whether a factor differs along the axes of the units."""
-        axes = {axis for role, other in carried for axis in self._long(other) if role in (WEIGHT, SCALE)}
-        return bool(axes & self._long(origin))
+        """Whether a factor differs along the axes of the units; of a layer's only unit: whether it is an array of one."""
+        units = [other for role, other in carried if role in (WEIGHT, SCALE)]
+        own = self.program.shapes[self.program.names[origin.name]]
+        if own and math.prod(own) == 1:
+            return all(other.shape[axis] == 1 for other in units for axis in other.axes)
+        return bool({axis for other in units for axis in self._long(other)} & self._long(origin))
 
     def _add(self, found: list[Layer], chain: _Chain) -> None:
         program = self.program
