@@ -371,7 +371,7 @@ class _Reader:
         return [origin for origin in found if origin is not None]
 
     def _is_unit(self, origin: Origin, carried: Sequence[tuple[str, Origin]]) -> bool:
-        """Whether a factor differs along the axes of the units; of a layer's only unit: whether it is an array of one."""
+        """Whether a factor differs along the axes of the units; with one unit: whether it is an array of one number."""
         units = [other for role, other in carried if role in (WEIGHT, SCALE)]
         own = self.program.shapes[self.program.names[origin.name]]
         if own and math.prod(own) == 1:
