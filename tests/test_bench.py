@@ -72,7 +72,8 @@ def test_time_goes_to_what_an_instruction_came_from() -> None:
     assert found == [(product, 0.3, 1.5), (update, 0.15, 0.5)]
 
 
-def test_profile_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(timing, "SECONDS", 0.05)  # a trace of few steps is read soon
     flags = ["--width", "0.1", "--batch", "16", "--images", "64"]
     assert main(["bench", "profile", *flags, "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
