@@ -120,11 +120,13 @@ def test_a_layer_of_one_unit_has_what_a_layer_of_several_has(kind: str, norm: st
     assert parts(1) == parts(2)
 
 
-def test_a_scalar_for_all_layers_is_no_scale_of_the_only_unit() -> None:
+@pytest.mark.parametrize("shape", [(), (1, 1, 1, 1)])
+def test_a_scalar_for_all_layers_is_no_scale_of_the_only_unit(shape: tuple[int, ...]) -> None:
     params = {"one": jnp.ones((8, 1)), "many": jnp.ones((1, 3)), "all": jnp.ones(())}
 
     def f(params: Any, x: jax.Array) -> jax.Array:
-        return nnx.relu(x @ params["one"] * params["all"]) @ params["many"] * params["all"]
+        every = params["all"].reshape(shape)
+        return nnx.relu(x @ params["one"] * every) @ params["many"] * every
 
     assert [part.name for part in js.wiring(f, IMAGES, params=params).hidden[0].parts] == ["one"]
 

@@ -82,7 +82,17 @@ class Decoupled(Regularizer):
 
 
 @dataclass(frozen=True)
-class DecoupledPenalty(Decoupled):
+class WithStrength(Regularizer):
+    """One whose strength may be any number that is not negative."""
+
+    strength: Scalar
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, NON_NEGATIVE)
+
+
+@dataclass(frozen=True)
+class DecoupledPenalty(WithStrength, Decoupled):
     """A pull of the strength times the learning rate of the step.
 
     Attributes:
@@ -92,18 +102,13 @@ class DecoupledPenalty(Decoupled):
       ValueError: if a concrete strength is out of range.
     """
 
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
-
     def rate(self, learning_rate: LearningRate, count: int | jax.Array) -> Scalar:
         """The pull of the step after `count` others; a scalar."""
         return self.strength * (jnp.asarray(learning_rate(count)) if callable(learning_rate) else learning_rate)
 
 
 @dataclass(frozen=True)
-class Penalty(Regularizer):
+class Penalty(WithStrength):
     """A term `strength * penalty(theta)` of what is minimised: `transformation(mask)` is an optax transformation that
     adds its gradient to that of the loss.
 
@@ -113,11 +118,6 @@ class Penalty(Regularizer):
     Raises:
       ValueError: if a concrete strength is out of range.
     """
-
-    strength: Scalar
-
-    def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
 
     def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes before the preconditioner; `mask` chooses the parameters (default: all)."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsparse.checks import require
-from jaxsparse.regularizers.base import NON_NEGATIVE, Chain, LearningRate, Regularizer, Scalar, check_range, given
+from jaxsparse.regularizers.base import Chain, LearningRate, WithStrength, given
 from jaxsparse.trees import Mask, Tree, matched
 
 
@@ -24,7 +24,7 @@ class _State(NamedTuple):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["depth"])
 @dataclass(frozen=True)
-class Factorized(Regularizer):
+class Factorized(WithStrength):
     """Weights as products of `depth` factors, each with an L2 penalty of the strength: makes sparse under SGD too.
 
     With `w = u_1 .. u_D`, the gradient of factor k is `g prod_{j != k} u_j + strength * u_k`, and the optimizer acts on
@@ -42,11 +42,10 @@ class Factorized(Regularizer):
       ValueError: if a concrete strength or the depth is out of range.
     """
 
-    strength: Scalar
     depth: int = 2
 
     def __post_init__(self) -> None:
-        check_range("strength", self.strength, NON_NEGATIVE)
+        super().__post_init__()
         require(self.depth >= 2, "depth", self.depth, "a whole number >= 2")
 
     @property
