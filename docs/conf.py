@@ -1,10 +1,13 @@
 """The documentation site: `sphinx-build -W docs build/site`."""
 
+import shutil
 import sys
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))  # markdown_docstrings
+sys.path.insert(0, str(Path(__file__).parent))  # the two extensions at the end
 
 project = "jaxsparse"
 author = "the jaxsparse authors"
@@ -15,20 +18,23 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "command_help",
     "markdown_docstrings",
 ]
 exclude_patterns = ["examples", "explorer"]
 
 html_theme = "sphinx_book_theme"
 html_title = "jaxsparse"
-html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_page_in_toc": False}
-html_extra_path = ["explorer"]  # a page of its own, as it is: explorer.html
+html_theme_options = {"show_toc_level": 2, "use_download_button": True, "navbar_persistent": []}
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # a notebook that did not change is not run again
+nb_execution_in_temp = True
+# Weights that PyTorch wrote are read with PyTorch: without it that notebook is shown as it is.
+nb_execution_excludepatterns = [] if find_spec("torch") else ["notebooks/published*"]
 nb_execution_timeout = 240
 nb_execution_raise_on_error = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -37,6 +43,11 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {  # shown by name
+    name: name
+    for name in ("Amount", "Bounds", "Comparison", "Form", "GradientFunction", "LearningRate", "Method", "Named", "Plan")
+    + ("Scalar", "Schedule", "Scores", "Source", "Sparsity", "Targets", "Tree")
+}
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -56,3 +67,12 @@ intersphinx_mapping = {
     "optax": ("https://optax.readthedocs.io/en/latest", (None, str(_nothing))),
 }
 intersphinx_timeout = 10
+
+
+def setup(app: Any) -> None:
+    def explorer(app: Any, exception: Exception | None) -> None:
+        """The explorer is a page as it is, in a folder of its own."""
+        if exception is None:
+            shutil.copytree(Path(app.srcdir) / "explorer", Path(app.outdir) / "explorer", dirs_exist_ok=True)
+
+    app.connect("build-finished", explorer)
