@@ -43,11 +43,8 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {  # shown by name
-    name: name
-    for name in ("Amount", "Bounds", "Comparison", "Form", "GradientFunction", "LearningRate", "Method", "Named", "Plan")
-    + ("Scalar", "Schedule", "Scores", "Source", "Sparsity", "Targets", "Tree")
-}
+_ALIASES = "Amount Bounds Comparison Form GradientFunction LearningRate Method Named Plan Scalar Schedule Scores Source"
+autodoc_type_aliases = {name: name for name in (_ALIASES + " Sparsity Targets Tree").split()}  # shown by name
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False

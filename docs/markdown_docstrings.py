@@ -1,4 +1,4 @@
-"""Docstrings are Markdown with Google's sections; Sphinx reads reStructuredtext. This turns one into the other.
+"""Docstrings are Markdown with Google's sections; Sphinx reads reStructuredText. This turns one into the other.
 
 It comes before napoleon, which understands the sections. What differs: single backticks are code, indented text is a
 block of code, and `|` and a trailing `_` mean nothing.
@@ -44,7 +44,8 @@ def _table(lines: list[str]) -> list[str]:
     rows = [[_text(cell.strip()) for cell in line.strip().strip("|").split(" | ")] for line in lines]
     rows = [row for row in rows if not set("".join(row)) <= set("-: |\\")]
     listed = [f"{'- ' if index else '* - '}{cell}" for row in rows for index, cell in enumerate(row)]
-    return ["", ".. list-table::", "   :header-rows: 1", "", *("   " + ("  " * (line[0] == "-")) + line for line in listed), ""]
+    indented = [f"     {line}" if line.startswith("-") else f"   {line}" for line in listed]
+    return ["", ".. list-table::", "   :header-rows: 1", "", *indented, ""]
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -54,17 +55,18 @@ def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
     for before, line in zip(["", *lines], lines, strict=False):
         section = section or bool(SECTION.match(line))
         indented = line.startswith("    ") or (line.startswith("  ") and not line.lstrip().startswith(("-", "*")))
-        code = bool(line.strip()) and indented and (code or not before.strip()) or (code and not line.strip())
+        code = (code or not before.strip()) if indented and line.strip() else code and not line.strip()
         kinds.append("section" if section else "code" if code else "table" if line.startswith("|") else "prose")
-    for kind, run in groupby(zip(kinds, lines, strict=True), key=lambda pair: pair[0]):
-        yield kind, [line for _, line in run]
+    numbered = groupby(range(len(lines)), key=kinds.__getitem__)
+    yield from ((kind, [lines[index] for index in run]) for kind, run in numbered)
 
 
 def _sections(lines: list[str]) -> list[str]:
     """Doctests stay as they are."""
     converted: list[str] = []
-    for doctest, run in groupby(lines, key=_Doctest()):
-        converted += list(run) if doctest else _text("\n".join(run)).split("\n")
+    for doctest, of_one_kind in groupby(lines, key=_Doctest()):
+        run = list(of_one_kind)
+        converted += run if doctest else _text("\n".join(run)).split("\n")
     return converted
 
 

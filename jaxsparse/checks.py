@@ -10,7 +10,16 @@ from typing import Any
 
 
 class InvalidInput(ValueError):
-    """Input that a person gave and can mend; its message is one line naming the field and the allowed values."""
+    """Input that a person gave and can mend; its message is one line naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> try:
+      ...     js.Run(batch=0)
+      ... except js.InvalidInput as error:
+      ...     print(error)
+      batch must be a whole number >= 1, got 0
+    """
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -54,6 +54,21 @@ class Grid:
 
     Raises:
       InvalidInput: naming the argument and the allowed values, before anything is trained.
+
+    Example:
+      Under a decay that takes nine tenths of every weight in each step, all units die:
+
+      >>> import jax
+      >>> import jaxsparse as js
+      >>> x, y = jax.numpy.eye(2), jax.numpy.arange(2)
+      >>> mine = js.data.arrays((x, y), test=(x, y), name="mine")
+      >>> settings = {"epochs": 8, "measure_every": 8, "batch": 2, "widths": (4,), "learning_rate": 1e-3}
+      >>> grid = js.Grid(mine, "mlp", ["sgd"], ["none", "wd"], strengths=[0.9], seeds=1, **settings)
+      >>> results = grid.run("runs/mine", quiet=True)
+      >>> for entry in results.table().flat:  # percent of dead units; print(results.table()) has errors too
+      ...     print(entry.label, entry.dead.mean)
+      SGD 0.0
+      SGD + WD 0.9 100.0
     """
 
     def __init__(

@@ -32,6 +32,16 @@ class Run:
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> run = js.Run(data="digits", widths=(50,), optimizer="adam", regularizer="l2", epochs=100, measure_every=20)
+      >>> run.points
+      5
+      >>> js.Run(epochs=100, measure_every=30)
+      Traceback (most recent call last):
+          ...
+      jaxsparse.checks.InvalidInput: measure-every must be a divisor of epochs (100), got 30
     """
 
     data: Any = "digits"
@@ -159,7 +169,17 @@ class Run:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Target:
-    """What thresholding is to reach, of the weights or of one of `Run.density`."""
+    """What thresholding is to reach, of the weights or of one of `Run.density`.
+
+    Example:
+      >>> import jax
+      >>> import jaxsparse as js
+      >>> train = js.make_train(js.Run(widths=(4,), thresholding="gaussian", thresholded="kernels"))
+      >>> hyper = js.Hyper(1e-3, targets=(js.Target(sparsity=0.5),))
+      >>> state = train.init(hyper, *train.start(jax.random.key(0)))
+      >>> {name: round(float(bound), 3) for name, bound in state.bounds.items()}  # in standard deviations
+      {'head/kernel': 0.674, 'hidden/0/linear/kernel': 0.674}
+    """
 
     sparsity: float | jax.Array
     """share of zeros, in [0, 1); of a budget what is left, `B = 1 - sparsity`"""
@@ -170,7 +190,22 @@ class Target:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyper:
-    """The traced part of a run: floats, or arrays of them with one entry a cell."""
+    """The traced part of a run: floats, or arrays of them with one entry a cell.
+
+    Example:
+      Two strengths in one compiled program; the second decay takes nine tenths of every weight in each step:
+
+      >>> import jax
+      >>> import jaxsparse as js
+      >>> x, y = jax.numpy.eye(2), jax.numpy.arange(2)
+      >>> mine = js.data.arrays((x, y), test=(x, y), name="mine")
+      >>> run = js.Run(mine, widths=(4,), optimizer="sgd", regularizer="wd", batch=2, epochs=8, measure_every=8)
+      >>> hyper = js.Hyper(learning_rate=jax.numpy.array([1e-3, 1e-3]), strength=jax.numpy.array([0.0, 0.9]))
+      >>> mapped = jax.vmap(js.make_train(run), (0, None, None))
+      >>> state, _ = mapped(hyper, jax.random.key(0), js.data.load(mine))
+      >>> print((abs(state.params["hidden"][0]["norm"]["scale"]) < 1e-3).mean(1))  # share of dead units
+      [0. 1.]
+    """
 
     learning_rate: float | jax.Array
     strength: float | jax.Array = 0.0

@@ -20,7 +20,18 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a unit counts as dead (Mehta et al. 2019, section 2.1; the norm's is not stated in any paper)."""
+    """When a unit counts as dead (Mehta et al. 2019, section 2.1; the norm's is not stated in any paper).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> model.hidden[0].norm.scale[...] = jnp.array([1.0, 0.1, 0.01, 0.0001])
+      >>> found = [js.measure(model, jnp.ones((5, 3)), thresholds=js.Thresholds(scale)) for scale in (1e-3, 0.05)]
+      >>> [each.percent("scale") for each in found]
+      [25.0, 50.0]
+    """
 
     scale: float = 1e-3
     """by scale: |gamma| below this"""
@@ -42,6 +53,20 @@ class Criterion:
 
     Raises:
       InvalidInput: for a name or a threshold out of range.
+
+    Example:
+      Dead by what a unit does at most, |gamma| times the norm of its weights:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(3,), rngs=nnx.Rngs(0))
+      >>> model.hidden[0].linear.kernel[...] = jnp.full((3, 3), 0.1)  # of norm 0.17
+      >>> model.hidden[0].norm.scale[...] = jnp.array([1.0, 0.005, 0.0005])
+      >>> gain = js.Criterion("gain", lambda units: abs(units.gamma) * units.norm, threshold=1e-3)
+      >>> found = js.measure(model, jnp.ones((5, 3)), thresholds=js.Thresholds(own=(gain,)))
+      >>> found.dead["scale"]["hidden/0"], found.dead["gain"]["hidden/0"]
+      (array([False, False,  True]), array([False,  True,  True]))
     """
 
     name: str

@@ -128,6 +128,14 @@ def explain(line: str) -> Explanation:
 
     Raises:
       InvalidInput: naming what is not known in the line.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> print(js.explain("torch.optim.Adam(p, lr=1e-3, weight_decay=1e-4)"))
+      rule         adam, as torch.optim has it
+      decay        coupled: strength * weight is added to the gradient, before the rule scales it
+      here         js.optimizer("adam", 0.001, regularizer=js.CoupledL2(0.0001), convention="torch")
+      one weight   without loss gradient it stays above 0.001 of its size for 2,722 steps
     """
     call = _call(line)
     *path, name = ast.unparse(call.func).split(".")

@@ -34,6 +34,16 @@ def tensorboard(folder: str | Path) -> Log:
 
     Raises:
       InvalidInput: where it is not installed.
+
+    Example:
+      Then `tensorboard --logdir runs` draws it.
+
+      >>> from pathlib import Path
+      >>> import jaxsparse as js
+      >>> log = js.loggers.tensorboard("runs/mine")
+      >>> log(200, {"dead/scale": 12.5})
+      >>> [file.name for file in Path("runs/mine").iterdir()]
+      ['events.out.tfevents...']
     """
     writer = _module("tensorboardX").SummaryWriter(str(folder), flush_secs=1)
     atexit.register(writer.close)  # a thread of its own writes, and would be cut off
@@ -50,6 +60,11 @@ def wandb(**settings: Any) -> Log:
 
     Raises:
       InvalidInput: where it is not installed.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> log = js.loggers.wandb(project="sparsity", name="adam-l2")  # doctest: +SKIP
+      >>> log(200, {"dead/scale": 12.5})  # doctest: +SKIP
     """
     run = _module("wandb").init(**settings)
     return lambda step, numbers: run.log(dict(numbers), step=step)
@@ -63,6 +78,11 @@ def mlflow(**settings: Any) -> Log:
 
     Raises:
       InvalidInput: where it is not installed.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> log = js.loggers.mlflow(run_name="adam-l2", tags={"data": "digits"})  # doctest: +SKIP
+      >>> log(200, {"dead/scale": 12.5})  # doctest: +SKIP
     """
     client = _module("mlflow").MlflowClient()
     run = client.create_run(**{"experiment_id": "0", **settings}).info.run_id
@@ -75,7 +95,23 @@ def mlflow(**settings: Any) -> Log:
 
 
 def csv(path: str | Path) -> Log:
-    """A CSV file with a line for every step and a column for every number; there whole at every moment."""
+    """A CSV file with a line for every step and a column for every number; there whole at every moment. Lines are added
+    to a file that is there already.
+
+    Raises:
+      InvalidInput: for a path that does not end in `.csv`.
+
+    Example:
+      >>> from pathlib import Path
+      >>> import jaxsparse as js
+      >>> log = js.loggers.csv("runs/mine.csv")
+      >>> log(0, {"dead/scale": 0.0})
+      >>> log(200, {"dead/scale": 12.5, "loss": 0.3})
+      >>> print(Path("runs/mine.csv").read_text(), end="")
+      step,dead/scale,loss
+      0,0.0,
+      200,12.5,0.3
+    """
     path, rows = Path(path), list[dict[str, Any]]()
     require(path.suffix == ".csv", "log", str(path), "a file that ends in .csv")
     if path.exists():

@@ -59,6 +59,22 @@ class Monitor:
     Raises:
       InvalidInput: for what `js.measure` refuses, before the first step; for numbers out of range; where `out` can't
         be written to or has a record of the same name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> log = lambda step, numbers: print(step, numbers["dead/scale"])
+      >>> with js.Monitor(model, jnp.ones((5, 3)), every=100, to=[log]) as monitor:
+      ...     for step in range(300):
+      ...         model.hidden[0].norm.scale[1:3] *= 0.95  # in place of a step of training
+      ...         _ = monitor(step, model)
+      0 0.0
+      100 0.0
+      200 50.0
+      >>> monitor.history[200].dead["scale"]["hidden/0"]
+      array([False,  True,  True, False])
     """
 
     def __init__(

@@ -54,7 +54,14 @@ Gradient: TypeAlias = ArrayLike | Callable[[float], float]
 
 
 class Moments(NamedTuple):
-    """Of the weight before the first step and after each."""
+    """Of the weight before the first step and after each.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> law = js.noise.predict("sgd", js.CoupledL2(0.1), learning_rate=0.1, init=1.0, noise=0.5, steps=1000)
+      >>> law.mean.shape, f"{law.mean[-1]:.3f} ± {law.deviation[-1]:.2f}"
+      ((1001,), '0.000 ± 0.35')
+    """
 
     mean: np.ndarray
     """`[steps + 1]`"""
@@ -68,7 +75,14 @@ class Moments(NamedTuple):
 
 
 class Equilibrium(NamedTuple):
-    """A weight at which a mean gradient and L2 cancel."""
+    """A weight at which a mean gradient and L2 cancel.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> [held] = js.noise.equilibria(lambda w: -1e-3, 1e-2, 0.0, 1.0)
+      >>> round(held.weight, 3), held.stable
+      (0.1, True)
+    """
 
     weight: float
     stable: bool
@@ -106,6 +120,15 @@ def predict(
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> settings = {"learning_rate": 1e-3, "init": 1.0, "steps": 1000, "b2": 0.99}
+      >>> for noise in (0.0, 1e-3):
+      ...     mean, deviation = js.noise.predict("adam", js.CoupledL2(1e-3), noise=noise, **settings)
+      ...     print(f"noise {noise}: {mean[-1]:.2f} ± {deviation[-1]:.3f}")
+      noise 0.0: 0.14 ± 0.000
+      noise 0.001: 0.45 ± 0.016
     """
     case = _case(optimizer, regularizer, learning_rate, init, convention, hyper)
     require(isinstance(steps, int | np.integer) and steps >= 0, "steps", steps, "an integer >= 0")
@@ -146,6 +169,12 @@ def steps_to(
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> settings = {"learning_rate": 1e-3, "init": 1.0, "b2": 0.99}
+      >>> [js.noise.steps_to(1e-2, "adam", js.CoupledL2(1e-3), noise=noise, **settings) for noise in (0.0, 1e-4)]
+      [1297.0, 1425.0]
     """
     require(is_number(threshold) and threshold > 0, "threshold", threshold, "a finite number > 0")
     require(isinstance(within, int | np.integer) and within >= 1, "within", within, "an integer >= 1")
@@ -186,6 +215,11 @@ def stationary_deviation(
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> round(js.noise.stationary_deviation("sgd", js.CoupledL2(1e-2), learning_rate=0.1, noise=0.1), 3)
+      0.224
     """
     case = _settling(optimizer, regularizer, learning_rate, convention, hyper)
     return case.stationary(_noise(noise))
@@ -214,6 +248,13 @@ def largest_noise(
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      With less, a weight under momentum SGD stays below the threshold.
+
+      >>> import jaxsparse as js
+      >>> print(f"{js.noise.largest_noise(1e-3, 'sgd', js.CoupledL2(1e-3), learning_rate=0.1, momentum=0.9):.1e}")
+      4.5e-05
     """
     require(is_number(threshold) and threshold > 0, "threshold", threshold, "a finite number > 0")
     case = _settling(optimizer, regularizer, learning_rate, convention, hyper)
@@ -243,6 +284,12 @@ def time_constant(
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> settings = {"learning_rate": 0.1, "noise": 0.1, "momentum": 0.9}
+      >>> [round(js.noise.time_constant("sgd", js.CoupledL2(strength), **settings)) for strength in (1e-4, 1e-3)]
+      [9990, 990]
     """
     case = _settling(optimizer, regularizer, learning_rate, convention, hyper)
     noise = _noise(noise)
@@ -272,6 +319,14 @@ def equilibria(gradient: Callable[[float], float], strength: float, low: float, 
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      A loss that lets go of small weights: an unstable equilibrium bounds those that it holds.
+
+      >>> import jaxsparse as js
+      >>> pull = lambda w: -1e-3 * w**2 / (0.1 + w**2)
+      >>> [(round(weight, 3), stable) for weight, stable in js.noise.equilibria(pull, 1e-3, 0.0, 2.0)]
+      [(0.0, True), (0.113, False), (0.887, True)]
     """
     require(is_number(strength) and strength > 0, "strength", strength, "a finite number > 0")
     require(is_number(low) and is_number(high) and low < high, "low", low, f"a finite number below high, {high!r}")
@@ -304,6 +359,11 @@ def lag(before: float, after: float, b2: float) -> float:
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> round(js.noise.lag(1.0, 1e-4, 0.99)), round(js.noise.lag(1.0, 1e-4, 0.999))
+      (1695, 17026)
     """
     for name, value in (("before", before), ("after", after)):
         require(is_number(value) and value > 0, name, value, "a finite number > 0")
@@ -329,6 +389,11 @@ def largest_second_moment(steps: ArrayLike, b2: float) -> np.ndarray:
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.noise.largest_second_moment([1000, 100_000], 0.99).round(2).tolist()
+      [1.24, 1.47]
     """
     require(is_number(b2) and 0 <= b2 < 1, "b2", b2, "in [0, 1)")
     times = np.asarray(steps, np.float64)

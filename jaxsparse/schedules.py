@@ -38,6 +38,12 @@ def step_decay(
 
     Raises:
       ValueError: if boundaries, a concrete factor, or steps_per_epoch are out of range.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> rate = js.schedules.step_decay(1e-3, (250,), 0.1, steps_per_epoch=10)
+      >>> [f"{rate(step):.0e}" for step in (0, 2499, 2500)]
+      ['1e-03', '1e-03', '1e-04']
     """
     rising = list(boundaries) == sorted(set(boundaries)) and all(boundary > 0 for boundary in boundaries)
     require(rising, "boundaries", boundaries, "rising and > 0")
@@ -58,6 +64,11 @@ def evenly(times: int, total: float) -> tuple[float, ...]:
 
     Raises:
       ValueError: if times < 0 or total <= 0.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.schedules.evenly(3, 100)
+      (25.0, 50.0, 75.0)
     """
     require(times >= 0, "times", times, ">= 0")
     check_range("total", total, POSITIVE)
@@ -77,6 +88,12 @@ def cosine_restarts(learning_rate: Scalar, period: float, steps_per_epoch: int =
 
     Raises:
       ValueError: if period or steps_per_epoch are out of range.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> rate = js.schedules.cosine_restarts(0.1, 40)
+      >>> [f"{rate(step):.3f}" for step in (0, 20, 39, 40)]
+      ['0.100', '0.050', '0.000', '0.100']
     """
     require(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, ">= 1")
     check_range("period", period, POSITIVE)

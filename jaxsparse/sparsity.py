@@ -92,6 +92,23 @@ def wiring(model: nnx.Module | Callable[[Any, Any], Any], x: Any, params: Tree =
 
     Args:
       model: a `flax.nnx` model, or a function `f(params, x)` with its `params`.
+      x: an input with a leading batch axis, or its shapes; only these are looked at.
+
+    Returns:
+      The `layers`, each with its name, size and parts (parameters), and those that are `hidden`: all but the output.
+
+    Raises:
+      InvalidInput: for what is neither a model nor a function with its params.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> wiring = js.wiring(js.models.MLP(2, shape=(3,), widths=(5, 4), rngs=nnx.Rngs(0)), jnp.ones((1, 3)))
+      >>> for layer in wiring.hidden:
+      ...     print(layer.name, layer.size, [part.name for part in layer.parts])
+      hidden/0 5 ['hidden/0/linear/kernel', 'hidden/0/norm/scale', 'hidden/0/norm/bias']
+      hidden/1 4 ['hidden/1/linear/kernel', 'hidden/1/norm/scale', 'hidden/1/norm/bias']
     """
     function, params, trainable = _function(model, params)
     return tracing.wiring(function, params, x, trainable)
@@ -187,7 +204,17 @@ def silence(model: nnx.Module, dead: Mapping[str, jax.Array], found: Sequence[La
     and beta (without a normalisation, their incoming weights and bias) are zero.
 
     Args:
+      dead: booleans `[units]` by layer, as in `js.measure(..).dead["scale"]`; other layers are left as they are.
       found: the layers; those that names tell where not given.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), initial_beta=0.5, rngs=nnx.Rngs(0))
+      >>> silent = js.sparsity.silence(model, {"hidden/0": jnp.array([False, True, False, True])})
+      >>> print(silent.hidden[0].norm.scale[...], silent.hidden[0].norm.bias[...])
+      [1. 0. 1. 0.] [0.5 0.  0.5 0. ]
     """
     found = layers(model) if found is None else found
     names, parts = names_of(found), dict[str, Any]()
@@ -259,7 +286,19 @@ def observation(
 
 @dataclass(frozen=True, repr=False)
 class Sparsity:
-    """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`. Prints as a table."""
+    """Which units are dead: `dead[criterion][layer]` is a boolean `[units]`. Prints as a table.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"hidden": {"w": jnp.array([[1.0, 0.0, 2.0, -1.0]])}, "out": {"w": jnp.ones((4, 1))}}
+      >>> network = lambda p, x: jnp.maximum(x @ p["hidden"]["w"], 0) @ p["out"]["w"]
+      >>> found = js.measure(network, jnp.ones((5, 1)), params=params)
+      >>> found.counts()  # without a normalisation, no unit can be dead by scale
+      {'hidden': {'units': 4, 'scale': None, 'activation': 2, 'norm': 1}}
+      >>> found.percent("activation"), found.dead["norm"]["hidden"]
+      (50.0, array([False,  True, False, False]))
+    """
 
     units: dict[str, Units]
     dead: Mapping[str, dict[str, np.ndarray]]
@@ -315,7 +354,20 @@ class Sparsity:
 
 
 def numbers(found: Sparsity) -> dict[str, float]:
-    """Percent of dead units by criterion, of all and of each layer: `dead/scale`, `dead/scale/hidden/0`."""
+    """Percent of dead units by criterion, of all and of each layer: `dead/scale`, `dead/scale/hidden/0`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"hidden": {"w": jnp.array([[1.0, 0.0, 2.0, -1.0]])}, "out": {"w": jnp.ones((4, 1))}}
+      >>> network = lambda p, x: jnp.maximum(x @ p["hidden"]["w"], 0) @ p["out"]["w"]
+      >>> for name, value in js.sparsity.numbers(js.measure(network, jnp.ones((5, 1)), params=params)).items():
+      ...     print(name, value)
+      dead/activation 50.0
+      dead/activation/hidden 50.0
+      dead/norm 25.0
+      dead/norm/hidden 25.0
+    """
     told: dict[str, float] = {}
     for criterion in found.dead:
         if found.dead[criterion]:
@@ -429,6 +481,18 @@ def measure(
     Raises:
       InvalidInput: for what is neither a model nor a function with its params, where there is no layer below `only`, or
         no batch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> rngs, ones = nnx.Rngs(0), nnx.initializers.ones
+      >>> first, norm = nnx.Linear(3, 4, kernel_init=ones, rngs=rngs), nnx.BatchNorm(4, rngs=rngs)
+      >>> norm.scale[...] = jnp.array([1.0, 1e-5, -2.0, 0.0])  # of the third, ReLU leaves nothing
+      >>> print(js.measure(nnx.Sequential(first, norm, nnx.relu, nnx.Linear(4, 2, rngs=rngs)), jnp.ones((5, 3))))
+      layer     units       scale  activation        norm
+      layers/0      4           2           2           0
+      dead                 50.0 %      50.0 %       0.0 %
     """
     function, params, trainable = _function(model, params)
     largest: dict[str, Any] = {}

@@ -80,6 +80,12 @@ def predict(
 
     Raises:
       ValueError: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> w = js.theory.predict("sgd", js.CoupledL2(1e-3), learning_rate=0.1, init=1.0, steps=10_000, momentum=0.9)
+      >>> w.shape, f"{w[-1]:.1e}"
+      ((10001,), '4.2e-05')
     """
     case = _case(optimizer, regularizer, learning_rate, init, convention, hyper)
     require(isinstance(steps, int | np.integer) and steps >= 0, "steps", steps, "an integer >= 0")
@@ -111,6 +117,13 @@ def steps_to(
 
     Raises:
       ValueError: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.theory.steps_to(1e-6, "adam", js.CoupledL2(1e-4), learning_rate=1e-3, init=1.0, b2=0.99)
+      1489.0
+      >>> js.theory.steps_to(1e-6, "sgd", js.CoupledL2(1e-4), learning_rate=0.1, init=1.0, momentum=0.9)
+      138033.0
     """
     require(is_number(threshold) and threshold > 0, "threshold", threshold, "a finite number > 0")
     case = _case(optimizer, regularizer, learning_rate, init, convention, hyper)
@@ -133,6 +146,11 @@ def spectral_radius(learning_rate: float, strength: float, momentum: float = 0.0
     The larger modulus of the two roots of `x^2 - (1 + mu - h) x + mu`, h = learning_rate * strength (Nesterov:
     `x^2 - (1 + mu)(1 - h) x + mu (1 - h)`). Without oscillation it is about `1 - h / (1 - mu)`; with, `sqrt(mu)`.
     Yaguchi et al. 2018, Proposition III.1.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> round(js.theory.spectral_radius(0.1, 1e-3), 6), round(js.theory.spectral_radius(0.1, 1e-3, momentum=0.9), 6)
+      (0.9999, 0.998991)
     """
     return momentum_sgd(learning_rate * strength, 1.0, float(momentum), nesterov).radius
 
@@ -143,6 +161,12 @@ def best_momentum(learning_rate: float, strength: float, nesterov: bool = False)
     Heavy ball: `(1 - sqrt(h))^2`, for 0 < h < 4. Nesterov: `(1 - sqrt(h)) / (1 + sqrt(h))`, for 0 < h < 1. Both roots
     then coincide at `1 - sqrt(h)`, against `1 - h` without momentum. Yaguchi et al. 2018, remark after Proposition
     III.1 (their formula is lost in the text at hand); Polyak 1964.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> momentum = js.theory.best_momentum(0.1, 1e-3)
+      >>> round(momentum, 3), round(js.theory.spectral_radius(0.1, 1e-3, momentum), 3)
+      (0.98, 0.99)
     """
     root = math.sqrt(learning_rate * strength)
     return (1 - root) / (1 + root) if nesterov else (1 - root) ** 2
@@ -156,6 +180,15 @@ def dimensionless(learning_rate: float, strength: float, init: float, eps: float
     strength counts in units of epsilon only, and drops out where `strength |w| >> eps`. SGD has no such denominator:
     its one group is `learning_rate * strength`. For adam, amsgrad and adamax, and for rmsprop and adagrad with epsilon
     outside the root. Inside the root (keras, optax) sqrt(eps) takes the place of eps.
+
+    Example:
+      A weight, rate and strength ten times smaller, and epsilon a hundred times: the same path, ten times smaller.
+
+      >>> import jaxsparse as js
+      >>> for settings in ((1e-2, 1e-3, 1.0, 1e-8), (1e-3, 1e-4, 0.1, 1e-10)):
+      ...     print(" ".join(f"{number:.1e}" for number in js.theory.dimensionless(*settings)))
+      1.0e-02 1.0e-05
+      1.0e-02 1.0e-05
     """
     return learning_rate / abs(init), eps / (strength * abs(init))
 
@@ -180,6 +213,11 @@ def crossing(
 
     Raises:
       ValueError: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.theory.crossing("adam", 1e-3, learning_rate=1e-3, init=1.0, b2=0.99)
+      1490.0
     """
     adaptive = tuple(name for name in OPTIMIZERS if RULES[name].adaptive)
     require(resolve(optimizer).adaptive, "optimizer", optimizer, "one of " + " ".join(adaptive))
@@ -208,6 +246,11 @@ def cycle_amplitude(learning_rate: float, strength: float, *, eps: float, b1: fl
     or 0 where that is negative: there the weight dies. It is positive exactly where zero is unstable,
     `learning_rate strength / eps > 2 (1 + b1) / (1 - b1)`, which is 38 for b1 = 0.9. RMSProp settles in this cycle.
     Adam with momentum does not: it comes in bursts, whose root mean square is close to a (measured: docs/theory.md).
+
+    Example:
+      >>> import jaxsparse as js
+      >>> print(f"{js.theory.cycle_amplitude(1e-3, 1e-3, eps=1e-8):.2e}")
+      4.90e-04
     """
     return max(0.0, learning_rate * (1 - b1) / (2 * (1 + b1)) - (eps / strength if eps else 0.0))
 
@@ -224,6 +267,12 @@ def doubly_exponential_bound(
 
     Returns:
       nan unless r^2 < b2, that is, about `init < 2 learning_rate / (1 - b2)`: a larger weight first falls linearly.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> bound = js.theory.doubly_exponential_bound(600, learning_rate=1e-3, init=0.15, b2=0.99)
+      >>> [f"{bound[step]:.0e}" for step in (0, 200, 400, 600)]
+      ['1e-01', '1e-01', '9e-02', '3e-02']
     """
     rate = 1 - learning_rate / (init + eps_over_strength)
     if not (rate >= 0 and rate**2 < b2):
@@ -240,6 +289,11 @@ def fall_before_oscillation(b2: float, b1: float) -> float:
     In the doubly exponential phase the gain grows by `b2^(-1/2)` a step, up to `(1 - sqrt(b1)) / (1 + sqrt(b1))`, where
     the roots become complex: 0.026 for b1 = 0.9. For b1 = 0 the fall is `pi^2 / (3 ln b2)`. Leading order in 1 - b2.
     At b1 = 0.9 it is -6.4 for b2 = 0.99 and -65 for 0.999: how much of the way is doubly exponential depends on b2.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> round(js.theory.fall_before_oscillation(0.99, 0.9), 1)
+      -6.4
     """
     return _fall(b2, b1, (1 - math.sqrt(b1)) / (1 + math.sqrt(b1)))
 
@@ -249,6 +303,11 @@ def dive_depth(b2: float, b1: float = 0.0) -> float:
 
     As `fall_before_oscillation`, up to the gain `2 (1 + b1) / (1 - b1)` above which zero is unstable. For RMSProp it is
     `pi^2 / (2 ln b2)`: -491 at decay 0.99. Leading order in 1 - b2.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> round(js.theory.dive_depth(0.99), 1), round(js.theory.dive_depth(0.999), 1)
+      (-491.0, -4932.3)
     """
     return _fall(b2, b1, 2 * (1 + b1) / (1 - b1)) if b1 else math.pi**2 / (2 * math.log(b2))
 
@@ -276,6 +335,11 @@ def adagrad_time(weight: float, *, learning_rate: float, init: float, accumulato
     `accumulator` is `r_0^2`: what the sum starts at (epsilon included, where it is inside the root) over strength^2.
     The strength plays no part where it is 0. It is early by about `3 learning_rate / init` of t in the long
     run, and by twice that on the first half of the way; `steps_to` is not.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> print(f"{js.theory.adagrad_time(1e-3, learning_rate=1e-2, init=1.0):.3g}")
+      1.6e+04
     """
     start = math.sqrt(accumulator)
     growth = init**2 / (4 * learning_rate)

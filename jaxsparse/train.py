@@ -344,6 +344,16 @@ def make_train(run: Run, measure: Measure = lambda model, data: None) -> Trainin
 
     Raises:
       InvalidInput: for an unknown name, or a batch larger than the training set.
+
+    Example:
+      >>> import jax
+      >>> import jaxsparse as js
+      >>> x, y = jax.numpy.eye(2), jax.numpy.arange(2)
+      >>> mine = js.data.arrays((x, y), test=(x, y), name="mine")
+      >>> run = js.Run(mine, widths=(16,), batch=2, epochs=80, measure_every=40)
+      >>> state, rows = jax.jit(js.make_train(run))(js.Hyper(0.01), jax.random.key(0), js.data.load(mine))
+      >>> print(rows.train_loss.shape, rows.test_error, state.epoch)  # two intervals of 40 epochs
+      (2, 40) [0. 0.] 80
     """
     description = describe(run.data)
     steps_per_epoch(run, description)

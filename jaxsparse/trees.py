@@ -34,7 +34,13 @@ Mask: TypeAlias = Any | Callable[[Any], Any]
 
 
 class Kind(StrEnum):
-    """What a parameter does; see the module's table."""
+    """What a parameter does; see the module's table.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> [str(kind) for kind in js.trees.Kind]
+      ['kernel', 'bias', 'scale', 'shift', 'other']
+    """
 
     KERNEL = "kernel"
     BIAS = "bias"
@@ -57,12 +63,27 @@ def _path(entries: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def flatten(params: Tree) -> dict[str, jax.Array]:
-    """Leaves by name, in the tree's own order."""
+    """Leaves by name, in the tree's own order.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> list(js.trees.flatten({"hidden": {"0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}}))
+      ['hidden/0/bias', 'hidden/0/kernel']
+    """
     return {"/".join(_path(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def kinds(params: Tree) -> Tree:
-    """The same tree with the `Kind` of each leaf in its place."""
+    """The same tree with the `Kind` of each leaf in its place.
+
+    Example:
+      >>> from flax import nnx
+      >>> import jaxsparse as js
+      >>> params = nnx.state(nnx.BatchNorm(4, rngs=nnx.Rngs(0)), nnx.Param)
+      >>> {name: str(kind) for name, kind in js.trees.flatten(js.trees.kinds(params)).items()}
+      {'bias': 'shift', 'scale': 'scale'}
+    """
     shapes = {_path(path): jax.numpy.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def is_scale(path: tuple[str, ...]) -> bool:
@@ -89,6 +110,13 @@ def of_kind(*wanted: Kind | str) -> Callable[[Tree], Tree]:
 
     Raises:
       ValueError: for a name that is not a kind; when the mask is made, for a tree whose names say no kind at all.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "norm": {"scale": jnp.ones(3)}}
+      >>> js.trees.of_kind("kernel", "scale")(params)
+      {'dense': {'bias': False, 'kernel': True}, 'norm': {'scale': True}}
     """
     chosen = frozenset(Kind(kind) for kind in wanted)
 
@@ -136,6 +164,11 @@ def choice(text: str) -> frozenset[Kind]:
 
     Raises:
       InvalidInput: for another text.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> sorted(str(kind) for kind in js.trees.choice("kernels+biases"))
+      ['bias', 'kernel']
     """
     if text == EVERYTHING:
         return frozenset(Kind)
@@ -145,14 +178,33 @@ def choice(text: str) -> frozenset[Kind]:
     return frozenset(PLURALS[name] for name in names)
 
 
-kernels = of_kind(Kind.KERNEL)
-"""Mask function: true for all weights of dense and convolution layers."""
+def kernels(params: Tree) -> Tree:
+    """Mask function: true for all weights of dense and convolution layers.
+
+    Example:
+      Decay of kernels alone:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+      >>> tx = js.sgd(0.1, regularizer=js.DecoupledDecay(0.5), mask=js.trees.kernels)
+      >>> updates, state = tx.update({"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, tx.init(params), params)
+      >>> print(updates["kernel"][0, 0], updates["bias"][0])
+      -0.5 -0.0
+    """
+    return of_kind(Kind.KERNEL)(params)
 
 
 def convolutions(params: Tree) -> Tree:
     """Mask function: true for the kernels `[height, width, inputs, outputs]` of convolutions.
 
     Those of attention have more than two axes too: a bias beside them has two, or they are beside such.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> js.trees.convolutions({"conv": {"kernel": jnp.ones((3, 3, 1, 8))}, "dense": {"kernel": jnp.ones((8, 2))}})
+      {'conv': {'kernel': True}, 'dense': {'kernel': False}}
     """
     shapes = {_path(path): jax.numpy.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     several = {path[:-2] for path, shape in shapes.items() if path[-1] == "bias" and len(shape) > 1}
@@ -165,5 +217,12 @@ def convolutions(params: Tree) -> Tree:
 
 
 def size(tree: Tree) -> int:
-    """Number of scalars in a tree of arrays."""
+    """Number of scalars in a tree of arrays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> js.trees.size({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+      9
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -95,7 +95,13 @@ _STREAMED = dict.fromkeys(imagenet.NAMES, imagenet)
 
 
 def names() -> tuple[str, ...]:
-    """Names of the data sets, for `--data`."""
+    """Names of the data sets, for `--data`.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> [name for name in js.data.names() if "mnist" in name or "cifar" in name]
+      ['mnist-5k', 'mnist', 'cifar10', 'cifar100']
+    """
     return (*_EMBEDDED, *_PUBLISHED)
 
 
@@ -132,6 +138,14 @@ def describe(name: Data) -> Description:
 
     Raises:
       InvalidInput: for an unknown name.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> for name in ("digits", "cifar10"):  # whether it is prepared or not
+      ...     found = js.data.describe(name)
+      ...     print(found.shape, found.classes, found.train_size, found.test_size)
+      (8, 8, 1) 10 1437 360
+      (32, 32, 3) 10 50000 10000
     """
     own = _given(name)
     if own is not None:
@@ -197,6 +211,14 @@ def fingerprint(name: Data) -> str:
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first.
+
+    Example:
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> x, y = np.zeros((4, 2), np.float32), np.arange(4)
+      >>> mine, same, other = (js.data.arrays((x, y), test=(x, labels), name="mine") for labels in (y, y, y[::-1]))
+      >>> [js.data.fingerprint(mine) == js.data.fingerprint(each) for each in (same, other)]
+      [True, False]
     """
     own = _given(name)
     if own is not None:
@@ -232,6 +254,14 @@ def load(name: Data, pixels: str = PIXELS[0]) -> Dataset:
 
     Raises:
       InvalidInput: for an unknown name, or a set that has to be prepared first or streamed.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> data = js.data.load("digits")
+      >>> data.train.images.shape, str(data.train.images.dtype), int(data.train.images.max())
+      ((1437, 8, 8, 1), 'uint8', 16)
+      >>> float(js.data.load("digits", pixels="unit").deviation[0])  # what pixels are divided by
+      16.0
     """
     own = _given(name)
     if own is not None:

@@ -55,7 +55,15 @@ class Description:
 @dataclass(frozen=True)
 class Split:
     """Examples `[n, ..]`, of images `[n, height, width, channels]` uint8; and labels int32, or real targets float32:
-    `[n]`, or `[n, ..]` where an example has several."""
+    `[n]`, or `[n, ..]` where an example has several.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> split = js.data.load("digits").train
+      >>> half = js.data.Split(split.images[::2], split.labels[::2])
+      >>> len(split), len(half)
+      (1437, 719)
+    """
 
     images: jax.Array
     labels: jax.Array
@@ -67,7 +75,18 @@ class Split:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on the device; a pytree whose description is static."""
+    """A data set on the device; a pytree whose description is static.
+
+    Example:
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> images, labels = np.array([0, 100], np.uint8).reshape(2, 1, 1, 1), np.array([0, 1])
+      >>> data = js.data.load(js.data.arrays((images, labels), test=(images, labels), name="mine"))
+      >>> float(data.mean[0]), float(data.deviation[0]), data.description.classes
+      (50.0, 50.0, 2)
+      >>> js.data.preprocess(data, data.train.images).ravel().tolist()
+      [-1.0, 1.0]
+    """
 
     train: Split
     test: Split

@@ -85,6 +85,17 @@ def arrays(train: Sequence[Any], *, test: Sequence[Any], name: str, flip: bool =
 
     Raises:
       InvalidInput: naming the array and what it should be.
+
+    Example:
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> x, y = np.linspace(-1, 1, 100).reshape(50, 2), np.arange(50) % 3
+      >>> mine = js.data.arrays((x[:40], y[:40]), test=(x[40:], y[40:]), name="mine")
+      >>> found = js.data.describe(mine)
+      >>> found.shape, found.classes, found.train_size, found.real
+      ((2,), 3, 40, False)
+      >>> js.data.describe(js.data.arrays((x[:40], x[:40, 0]), test=(x[40:], x[40:, 0]), name="regression")).real
+      True
     """
     require(isinstance(name, str) and bool(NAME.fullmatch(name)), "name", name, "letters, digits, . _ - (64 at most)")
     splits = {"train": train, "test": test}

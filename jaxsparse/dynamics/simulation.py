@@ -60,7 +60,16 @@ def _seen(carry: Carry) -> jax.Array:
 
 
 class Outcome(NamedTuple):
-    """What became of n weights over a run that is told in parts, in memory that does not grow with the steps."""
+    """What became of n weights over a run that is told in parts, in memory that does not grow with the steps.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.adam(1e-2, b2=0.99, regularizer=js.CoupledL2(1e-3))
+      >>> found = js.dynamics.outcome(tx, jnp.ones(1), jnp.zeros((1000, 1)), parts=4)
+      >>> found.last.shape, int(found.first_below[0, 0]), bool(found.level[0] < 1e-3)
+      ((4, 1), 213, True)
+    """
 
     first_below: jax.Array
     """`[thresholds, n]`: steps until `|weight| < threshold` for the first time; 0 at the start, -1 if never"""
@@ -194,6 +203,17 @@ def simulate(
       InvalidInput: naming the argument and what is allowed.
 
     A call compiles unless it repeats one with the same `tx` and function of gradients, and arrays of the same shapes.
+
+    Example:
+      Steps until a weight without a loss gradient counts as dead, for three strengths side by side:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = lambda s: js.adam(1e-3, b2=0.99, regularizer=js.CoupledL2(s["strength"]))
+      >>> strengths = jnp.array([1e-5, 1e-4, 1e-3])
+      >>> w = js.simulate(tx, jnp.ones(3), jnp.zeros((2000, 3)), settings={"strength": strengths})
+      >>> w.shape, (abs(w) < 1e-3).argmax(0).tolist()
+      ((2001, 3), [1397, 1393, 1393])
     """
     init, gradients, steps = _checked(init, gradients, steps, key, settings)
     require(isinstance(every, int) and every >= 1, "every", every, "a whole number >= 1")
@@ -225,6 +245,14 @@ def outcome(
 
     Raises:
       InvalidInput: naming the argument and what is allowed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.sgd(0.1, momentum=0.9, regularizer=js.CoupledL2(1e-3))
+      >>> found = js.dynamics.outcome(tx, jnp.ones(1), jnp.zeros((10_000, 1)), thresholds=(1e-1, 1e-3))
+      >>> found.first_below[:, 0].tolist()
+      [2290, 6851]
     """
     init, gradients, steps = _checked(init, gradients, steps, key, settings)
     for threshold in thresholds:
@@ -238,7 +266,19 @@ def outcome(
 
 
 def alone(tx: Callable[[Any], optax.GradientTransformation]) -> Callable[[Any], optax.GradientTransformation]:
-    """A function from settings to a rule, for rules that look at a whole array: each weight is an array of its own."""
+    """A function from settings to a rule, for rules that look at a whole array: each weight is an array of its own.
+
+    Example:
+      Adafactor divides by the root mean square of an array. Each weight by its own, both move alike.
+
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> tx = js.dynamics.alone(lambda s: optax.adafactor(1e-2))
+      >>> w = js.simulate(tx, jnp.ones(2), jnp.array([[1.0, 1e-3]]), settings=jnp.zeros(2))
+      >>> [f"{weight:.3f}" for weight in w[1]]
+      ['0.990', '0.990']
+    """
 
     def of(settings: Any) -> optax.GradientTransformation:
         def several(w: jax.Array) -> Any:

@@ -49,6 +49,20 @@ def load(path: str | Path | Mapping[str, Any], like: nnx.Module | None = None) -
     Raises:
       InvalidInput: where there is no network, or one of a run that failed or whose weights are not finite.
       Damaged: where it is not what was written.
+
+    Example:
+      The `state_dict` of a PyTorch network with a layer `first`, whose weight is `[outputs, inputs]`:
+
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> class Net(nnx.Module):
+      ...     def __init__(self, rngs):
+      ...         self.first = nnx.Linear(2, 3, rngs=rngs)
+      >>> theirs = {"first.weight": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "first.bias": np.zeros(3)}
+      >>> print(js.load(theirs, like=Net(nnx.Rngs(0))).first.kernel[...])
+      [[1. 3. 5.]
+       [2. 4. 6.]]
     """
     foreign = isinstance(path, Mapping) or Path(path).suffix in state_dict.PICKLED
     if foreign:

@@ -100,6 +100,20 @@ def from_torch(
 
     Raises:
       InvalidInput: for a file that is no such network, or images that do not fit it.
+
+    Example:
+      The `state_dict` is of a VGG-11 with 4 channels everywhere, each of which averages those before it:
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> def average(inputs):
+      ...     return np.pad(np.full((4, inputs, 1, 1), 1 / inputs), ((0, 0), (0, 0), (1, 1), (1, 1)))
+      >>> theirs = {f"features.{place}.weight": average(4 if place else 3) for place in (0, 3, 6, 8, 11, 13, 16, 18)}
+      >>> theirs["classifier.0.weight"] = np.array([[1.0] * 4, [2.0] * 4])
+      >>> network, card = js.from_torch(theirs, "vgg-11", shape=(32, 32, 3))
+      >>> print(network(jnp.ones((1, 32, 32, 3))).round(3), card.built)
+      [[4. 8.]] (4, 4, 4, 4, 4, 4, 4, 4)
     """
     require_choice("model", model, (*_DEPTHS, "resnet-50"))
     given = state_dict.arrays_of(source)

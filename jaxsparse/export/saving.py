@@ -103,6 +103,20 @@ def save(path: str | Path, model: nnx.Module, card: Card | None = None) -> list[
       InvalidInput: for another ending, a file that is there already, a format that needs what is not installed, or
         ONNX of a network that has lost all units of a layer, which ONNX Runtime refuses, or that jax2onnx can't convert
         to a file that is valid.
+
+    Example:
+      A network of your own comes back in its own sizes, here fewer units than its class builds:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> model.hidden[0].norm.scale[1] = 0.0
+      >>> smaller, _ = js.shrink(model, jnp.ones((1, 3)))
+      >>> [path.name for path in js.save("smaller.safetensors", smaller)]
+      ['smaller.safetensors']
+      >>> js.load("smaller.safetensors", like=model).head.kernel.shape
+      (3, 2)
     """
     path = Path(path)
     format = path.suffix.removeprefix(".")

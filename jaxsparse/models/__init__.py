@@ -105,7 +105,13 @@ _NETWORKS = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of the networks, for `--model`."""
+    """Names of the networks, for `--model`.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> print(*js.models.names())
+      mlp basicnet vgg-11 vgg-16 vgg-19 wrn-10-1 wrn-16-3 wrn-16-8 resnet-50 alexnet batranet
+    """
     return tuple(_NETWORKS)
 
 
@@ -235,6 +241,9 @@ def build(
     """The network for examples of the given shape (of images: height, width, channels).
 
     Args:
+      name: one of `names`, or what makes a network of your own, called as `model(rngs=..)`.
+      shape: of an example, without the axis of a batch.
+      classes: how many logits it gives.
       widths: of its hidden layers.
       head: of the dense layers before the last one; the network's own where not given.
       dropout: whether activations are dropped in training, which only VGGs know.
@@ -242,6 +251,14 @@ def build(
 
     Raises:
       InvalidInput: for an unknown network, or what does not fit it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.build("vgg-11", shape=(8, 8, 1), classes=10, widths=(4, 6), head=(), rngs=nnx.Rngs(0))
+      >>> model(jnp.ones((2, 8, 8, 1))).shape, [block.linear.kernel.shape for block in model.convolutions]
+      ((2, 10), [(3, 3, 1, 4), (3, 3, 4, 6)])
     """
     entry = _entry(name)
     fits = not entry.images or len(shape) == 3

@@ -28,6 +28,13 @@ class AlexNet(nnx.Module):
     Raises:
       InvalidInput: for another number of widths than five, images too small for three pools, or an `initial_beta`,
         which only normalisations have.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = nnx.eval_shape(lambda: js.models.AlexNet(rngs=nnx.Rngs(0)))  # shapes only
+      >>> f"{js.trees.size(nnx.state(model, nnx.Param)):,}"
+      '61,100,840'
     """
 
     WIDTHS: ClassVar[tuple[int, ...]] = (64, 192, 384, 256, 256)

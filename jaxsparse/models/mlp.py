@@ -17,6 +17,14 @@ class MLP(nnx.Module):
 
     Raises:
       InvalidInput: for a `head`, which only convolutional networks have.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(10, shape=(8, 8, 1), widths=(30, 20), rngs=nnx.Rngs(0))
+      >>> model(jnp.ones((2, 8, 8, 1))).shape, [block.linear.kernel.shape for block in model.hidden]
+      ((2, 10), [(64, 30), (30, 20)])
     """
 
     WIDTHS: ClassVar[tuple[int, ...]] = (300,)

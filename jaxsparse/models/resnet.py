@@ -34,6 +34,13 @@ class ResNet50(nnx.Module):
 
     Raises:
       InvalidInput: for another number of widths than `WIDTHS` has, a `head`, or no batch normalisation.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = nnx.eval_shape(lambda: js.models.ResNet50(rngs=nnx.Rngs(0)))  # shapes only
+      >>> f"{js.trees.size(nnx.state(model, nnx.Param)):,}", len(model.inner), len(model.outer)
+      ('25,557,032', 32, 16)
     """
 
     WIDTHS: ClassVar[tuple[int, ...]] = (

@@ -33,6 +33,14 @@ class BatraNet(nnx.Module):
 
     Raises:
       InvalidInput: for more than four widths, or an `initial_beta`, which only normalisations have.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.BatraNet(rngs=nnx.Rngs(0))
+      >>> sizes = {name: js.trees.size(nnx.state(getattr(model, name))) for name in ("convolutions", "hidden", "head")}
+      >>> sizes, round(sizes["convolutions"] / sum(sizes.values()), 2)
+      ({'convolutions': 336, 'hidden': 2895, 'head': 160}, 0.1)
     """
 
     WIDTHS: ClassVar[tuple[int, ...]] = (3, 3, 3, 3)

@@ -58,6 +58,15 @@ class VGG(nnx.Module):
 
     Raises:
       InvalidInput: for a depth without network, or more widths than it has convolutions.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = nnx.eval_shape(lambda: js.models.VGG(19, rngs=nnx.Rngs(0)))  # shapes only
+      >>> f"{js.trees.size(nnx.state(model, nnx.Param)):,}"
+      '20,035,018'
+      >>> js.models.VGG.widths_of(11), js.models.VGG.head_of(11, classes=1000)
+      ((64, 128, 256, 256, 512, 512, 512, 512), (4096, 4096))
     """
 
     FEATURES: ClassVar[str] = "convolutions"

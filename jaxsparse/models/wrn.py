@@ -29,6 +29,15 @@ class WRN(nnx.Module):
 
     Raises:
       InvalidInput: for a depth that is not 6 n + 4, another number of widths than convolutions, or a `head`.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = nnx.eval_shape(lambda: js.models.WRN(16, 8, rngs=nnx.Rngs(0)))  # shapes only
+      >>> f"{js.trees.size(nnx.state(model, nnx.Param)):,}"  # 11.012 M in Retsinas et al. 2020, table 2
+      '11,012,036'
+      >>> js.models.WRN.widths_of(16, 8)
+      (16, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)
     """
 
     FEATURES: ClassVar[str] = "inner"

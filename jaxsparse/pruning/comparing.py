@@ -25,6 +25,14 @@ class Below:
 
     Raises:
       InvalidInput: for a threshold out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.array([[0.1, -2.0, 0.3], [-0.4, 0.05, 1.0]])}}
+      >>> print(js.pruning.magnitude(params, js.pruning.Below(0.3))["dense"]["kernel"])
+      [[False  True  True]
+       [ True False  True]]
     """
 
     threshold: float
@@ -64,8 +72,23 @@ def _single(sparsity: Sparsity) -> Amount:
 def globally(scores: Scores, sparsity: Sparsity) -> Scores:
     """One threshold for all scores together.
 
+    Args:
+      scores: of any shapes, by name; >= 0.
+      sparsity: fraction of all scores that goes, in [0, 1], or `Below(score)`.
+
+    Returns:
+      Booleans by the same names, True = kept.
+
     Raises:
       InvalidInput: for a fraction outside [0, 1], or an amount by name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> scores = {"first": jnp.array([1.0, 2.0, 3.0, 4.0]), "second": jnp.array([10.0, 20.0])}
+      >>> kept = js.pruning.globally(scores, 0.5)  # three of six go, all of them in the first layer
+      >>> print(kept["first"], kept["second"])
+      [False False False  True] [ True  True]
     """
     kept = _kept(jnp.concatenate([array.ravel() for array in scores.values()]), _single(sparsity))
     ends = np.cumsum([array.size for array in scores.values()])[:-1]
@@ -76,8 +99,27 @@ def globally(scores: Scores, sparsity: Sparsity) -> Scores:
 def by_layer(scores: Scores, sparsity: Sparsity) -> Scores:
     """A threshold for each name.
 
+    Args:
+      scores: of any shapes, by name; >= 0.
+      sparsity: fraction of each array that goes, in [0, 1], or `Below(score)`; or these by name, where what is not
+        named is kept whole.
+
+    Returns:
+      Booleans by the same names, True = kept.
+
     Raises:
       InvalidInput: for a fraction outside [0, 1], or an amount for what is not among the scores.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> scores = {"first": jnp.array([1.0, 2.0, 3.0, 4.0]), "second": jnp.array([10.0, 20.0])}
+      >>> kept = js.pruning.by_layer(scores, 0.5)
+      >>> print(kept["first"], kept["second"])
+      [False False  True  True] [False  True]
+      >>> kept = js.pruning.by_layer(scores, {"first": js.pruning.Below(2.5)})
+      >>> print(kept["first"], kept["second"])
+      [False False  True  True] [ True  True]
     """
     amounts = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     for name in amounts:
@@ -89,8 +131,25 @@ def by_filter(scores: Scores, sparsity: Sparsity) -> Scores:
     """A threshold for each filter, the incoming weights `[.., inputs]` of one output, of kernels `[.., inputs,
     outputs]`.
 
+    Args:
+      scores: `[.., inputs, outputs]` by name; >= 0.
+      sparsity: fraction of each filter that goes, in [0, 1], or `Below(score)`.
+
+    Returns:
+      Booleans by the same names, True = kept.
+
     Raises:
       InvalidInput: for a fraction outside [0, 1], or an amount by name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> scores = {"dense": jnp.array([[1.0, 30.0], [2.0, 10.0], [4.0, 40.0], [3.0, 20.0]])}  # 4 inputs, 2 outputs
+      >>> print(js.pruning.by_filter(scores, 0.5)["dense"])
+      [[False  True]
+       [False False]
+       [ True  True]
+       [ True False]]
     """
     amount = _single(sparsity)
     return {

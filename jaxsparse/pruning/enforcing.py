@@ -45,6 +45,16 @@ def enforce(
     Raises:
       InvalidInput: for every < 1; at `init`, for masks that are not those of the parameters.
       ValueError: at `update`, where the parameters are not given.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> params, gradients = {"w": jnp.array([1.0, 1.0])}, {"w": jnp.array([0.5, 0.5])}
+      >>> tx = js.pruning.enforce(js.sgd(0.1), {"w": jnp.array([True, False])})
+      >>> updates, state = tx.update(gradients, tx.init(params), params)
+      >>> print(optax.apply_updates(params, updates)["w"])
+      [0.95 0.  ]
     """
     require(every >= 1, "every", every, "a whole number >= 1")
     inner = optax.with_extra_args_support(inner)

@@ -26,7 +26,15 @@ Method: TypeAlias = Callable[[Tree, Sparsity], Tree]
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a network is trained on after pruning."""
+    """How a network is trained on after pruning.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> tuning = js.pruning.FineTuning("adam", 1e-4, "l2", 1e-5, epochs=5)
+      >>> settings = tuning.run(js.Run(optimizer="sgd", batch=32))
+      >>> settings.optimizer, settings.regularizer, settings.batch
+      ('adam', 'l2', 32)
+    """
 
     optimizer: str
     learning_rate: float
@@ -76,6 +84,14 @@ def continued(run: Run, settings: Mapping[str, Any], epochs: int = 20) -> FineTu
       run: the run's settings.
       settings: the others, as in its record: `regularizer`, `strength`, `learning_rate`, `constants`.
       epochs: >= 0.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> run = js.Run(optimizer="adam", epochs=100, measure_every=50, milestones=(30, 60), factor=0.1)
+      >>> settings = {"regularizer": "l2", "strength": 1e-4, "learning_rate": 1e-3, "constants": {"b2": 0.99}}
+      >>> tuning = js.pruning.continued(run, settings, epochs=5)
+      >>> tuning.optimizer, round(tuning.learning_rate, 9), tuning.strength, tuning.constants  # after two milestones
+      ('adam', 1e-05, 0.0001, {'b2': 0.99})
     """
     none = settings["regularizer"] == "none"
     return FineTuning(
@@ -135,6 +151,20 @@ def fine_tune(
 
     Raises:
       InvalidInput: where the masks that the method gives are not of this network's parameters.
+
+    Example:
+      >>> import jax
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> x, y = jax.numpy.eye(4), jax.numpy.array([0, 0, 1, 1])
+      >>> mine = js.data.arrays((x, y), test=(x, y), name="mine")
+      >>> model, run = js.models.MLP(2, shape=(4,), widths=(8,), rngs=nnx.Rngs(0)), js.Run(mine, widths=(8,), batch=4)
+      >>> plan, tuning = ((0, 0.5), (1, 0.75)), js.pruning.FineTuning("sgd", 0.1, epochs=2)
+      >>> tuned, masks = js.pruning.fine_tune(
+      ...     model, run, js.data.load(mine), jax.random.key(0), js.pruning.magnitude, plan, tuning
+      ... )
+      >>> sum(int((layer.kernel[...] == 0).sum()) for layer in (tuned.hidden[0].linear, tuned.head))  # of 4 * 8 + 8 * 2
+      36
     """
     model = nnx.clone(model)
     model.train()

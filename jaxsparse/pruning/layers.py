@@ -67,6 +67,17 @@ def units(params: Tree, dead: Mapping[str, Any], wiring: Wiring | None = None) -
 
     Raises:
       InvalidInput: for a layer that the network lacks, or an array of the wrong shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"first": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "head": {"kernel": jnp.ones((3, 1))}}
+      >>> masks = js.pruning.units(params, {"first": jnp.array([False, True, False])})
+      >>> print(masks["first"]["kernel"])
+      [[ True False  True]
+       [ True False  True]]
+      >>> print(masks["first"]["bias"], masks["head"]["kernel"].all())
+      [ True False  True] True
     """
     found = layers(params, wiring)
     known, names = {layer.name: layer for layer in found}, names_of(found)
@@ -86,6 +97,14 @@ def dead_units(masks: Tree, wiring: Wiring | None = None) -> dict[str, np.ndarra
     """The units of which masks keep nothing, as booleans `[units]` by layer: the `dead` of `js.shrink`.
 
     Layers that lose none are left out.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> kernel = jnp.broadcast_to(jnp.array([4.0, 1.0, 3.0, 2.0]), (3, 3, 1, 4))
+      >>> masks = js.pruning.filters({"conv": {"kernel": kernel}}, 0.5)
+      >>> js.pruning.dead_units(masks)
+      {'conv': array([False,  True, False,  True])}
     """
     leaves = flatten(masks)
     found: dict[str, np.ndarray] = {}
@@ -99,7 +118,15 @@ def dead_units(masks: Tree, wiring: Wiring | None = None) -> dict[str, np.ndarra
 
 
 def emptied(masks: Tree, wiring: Wiring | None = None) -> list[str]:
-    """The layers of whose kernels masks keep nothing, so that no signal goes through."""
+    """The layers of whose kernels masks keep nothing, so that no signal goes through.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"first": {"kernel": jnp.full((2, 2), 0.1)}, "second": {"kernel": jnp.full((2, 2), 1.0)}}
+      >>> js.pruning.emptied(js.pruning.magnitude(params, 0.5))
+      ['first']
+    """
     leaves = flatten(masks)
     return [
         layer.name

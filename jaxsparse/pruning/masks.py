@@ -29,7 +29,16 @@ def _like(params: Tree, leaves: list[bool]) -> Tree:
 
 
 def below(path: str) -> Callable[[Tree], Tree]:
-    """Which parameters may be pruned: the kernels of the modules below a path (`"convolutions"`)."""
+    """Which parameters may be pruned: the kernels of the modules below a path (`"convolutions"`).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {name: {"kernel": jnp.arange(1.0, 5.0).reshape(2, 2)} for name in ("features", "head")}
+      >>> masks = js.pruning.magnitude(params, 0.5, prunable=js.pruning.below("features"))
+      >>> print(masks["features"]["kernel"].tolist(), masks["head"]["kernel"].tolist())
+      [[False, False], [True, True]] [[True, True], [True, True]]
+    """
 
     def chosen(params: Tree) -> Tree:
         pairs = zip(jax.tree.leaves(kinds(params)), flatten(params), strict=True)
@@ -65,7 +74,20 @@ def require_masks(params: Tree, masks: Tree) -> None:
 
 
 def apply(params: Tree, masks: Tree) -> Tree:
-    """The parameters with zeros where they are pruned."""
+    """The parameters with zeros where they are pruned.
+
+    Args:
+      params: of the network.
+      masks: booleans like the parameters, True = kept.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.array([[0.1, -2.0, 0.3], [-0.4, 0.05, 1.0]])}}
+      >>> print(js.pruning.apply(params, js.pruning.magnitude(params, 0.5))["dense"]["kernel"])
+      [[ 0.  -2.   0. ]
+       [-0.4  0.   1. ]]
+    """
     return jax.tree.map(lambda w, mask: jnp.where(mask, w, 0), params, masks)
 
 
@@ -75,7 +97,15 @@ def both(masks: Tree, others: Tree) -> Tree:
 
 
 def share_pruned(masks: Tree, chosen: Mask | None = None) -> float:
-    """Share of the parameters (of those chosen, such as `convolutions`) that is pruned, in [0, 1]; nan of none."""
+    """Share of the parameters (of those chosen, such as `convolutions`) that is pruned, in [0, 1]; nan of none.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> masks = {"conv": {"kernel": jnp.zeros((1, 1, 2, 5), bool)}, "head": {"kernel": jnp.ones((5, 6), bool)}}
+      >>> js.pruning.share_pruned(masks), js.pruning.share_pruned(masks, js.pruning.convolutions)
+      (0.25, 1.0)
+    """
     found = flatten(masks) if chosen is None else selected(masks, chosen)
     total = sum(mask.size for mask in found.values())
     return sum(int(np.sum(~np.asarray(mask))) for mask in found.values()) / total if total else float("nan")

@@ -50,6 +50,17 @@ def magnitude(params: Tree, sparsity: Sparsity, *, prunable: Mask = kernels, com
 
     Raises:
       InvalidInput: for a fraction out of range, or where nothing is prunable.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.array([[0.1, -2.0, 0.3], [-0.4, 0.05, 1.0]]), "bias": jnp.zeros(3)}}
+      >>> masks = js.pruning.magnitude(params, 0.5)
+      >>> print(masks["dense"]["kernel"])  # the three smallest of six go
+      [[False  True False]
+       [ True False  True]]
+      >>> print(masks["dense"]["bias"])  # no kernel
+      [ True  True  True]
     """
     return masks_of(params, compare({name: abs(leaf) for name, leaf in _weights(params, prunable).items()}, sparsity))
 
@@ -59,6 +70,19 @@ def hybrid(params: Tree, sparsity: Sparsity, *, prunable: Mask = convolutions) -
 
     Batra et al. 2024, section 1.4. Arguments, result and errors are those of `magnitude`; by default the dense layers
     are left alone.
+
+    Example:
+      Each column is a filter, the incoming weights of one output; by `magnitude`, the whole first one would go.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> kernel = jnp.array([[0.1, 5.0], [0.2, 6.0], [0.3, 7.0], [0.4, 8.0]]).reshape(2, 2, 1, 2)
+      >>> masks = js.pruning.hybrid({"conv": {"kernel": kernel}}, 0.5)
+      >>> print(masks["conv"]["kernel"].reshape(4, 2))
+      [[False False]
+       [False False]
+       [ True  True]
+       [ True  True]]
     """
     return magnitude(params, sparsity, prunable=prunable, compare=by_filter)
 
@@ -71,7 +95,19 @@ def random(
     prunable: Mask = kernels,
     compare: Comparison = globally,
 ) -> Tree:
-    """Prunes weights at random. With the same key, a higher sparsity keeps a subset; else as `magnitude`."""
+    """Prunes weights at random. With the same key, a higher sparsity keeps a subset; else as `magnitude`.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.ones((10, 10)), "bias": jnp.ones(10)}}
+      >>> masks, more = (js.pruning.random(params, sparsity, jax.random.key(0)) for sparsity in (0.5, 0.9))
+      >>> int(masks["dense"]["kernel"].sum()), int(more["dense"]["kernel"].sum())
+      (50, 10)
+      >>> bool((more["dense"]["kernel"] <= masks["dense"]["kernel"]).all())  # a subset
+      True
+    """
     leaves = _weights(params, prunable)
     shapes = {name: leaf.shape for name, leaf in leaves.items()}
     return masks_of(params, compare(_uniform(shapes, key), sparsity))
@@ -102,6 +138,14 @@ def filters(
 
     Raises:
       InvalidInput: for a fraction out of range, or where nothing is prunable.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> kernel = jnp.broadcast_to(jnp.array([4.0, 1.0, 3.0, 2.0]), (3, 3, 1, 4))  # four filters
+      >>> masks = js.pruning.filters({"conv": {"kernel": kernel, "bias": jnp.zeros(4)}}, 0.5)
+      >>> print(masks["conv"]["bias"], masks["conv"]["kernel"][0, 0, 0])
+      [ True False  True False] [ True False  True False]
     """
     leaves = flatten(params)
     scores: Scores = {
@@ -120,7 +164,17 @@ def random_filters(
     compare: Comparison = by_layer,
     wiring: Wiring | None = None,
 ) -> Tree:
-    """Prunes whole units at random. With the same key, a higher sparsity keeps a subset; else as `filters`."""
+    """Prunes whole units at random. With the same key, a higher sparsity keeps a subset; else as `filters`.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"conv": {"kernel": jnp.ones((3, 3, 1, 4)), "bias": jnp.zeros(4)}}
+      >>> masks = js.pruning.random_filters(params, 0.25, jax.random.key(0))
+      >>> int(masks["conv"]["bias"].sum()), int(masks["conv"]["kernel"].sum())  # one of four whole filters goes
+      (3, 27)
+    """
     shapes = {layer.name: (layer.size,) for layer in layers_of(params, prunable, wiring)}
     return _without_units(params, compare(_uniform(shapes, key), sparsity), wiring)
 
@@ -140,6 +194,14 @@ def slimming(
     sparsity may take whole layers.
 
     Arguments, result and errors are those of `filters`, with `Below(|gamma|)`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> conv = {"linear": {"kernel": jnp.ones((3, 3, 1, 4))}, "norm": {"scale": jnp.array([0.9, 0.01, -0.5, 0.02])}}
+      >>> masks = js.pruning.slimming({"first": conv}, 0.5)
+      >>> print(masks["first"]["norm"]["scale"], masks["first"]["linear"]["kernel"][0, 0, 0])
+      [ True False  True False] [ True False  True False]
     """
     found = magnitudes(scaled_layers_of(params, prunable, wiring), params, {})
     scores = {name: abs(layer.gamma) for name, layer in found.items() if layer.gamma is not None}
@@ -157,6 +219,15 @@ def channels(
     36 such channels.
 
     Arguments, result and errors are those of `magnitude`, with a fraction of the channels or `Below(norm)`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> kernel = jnp.broadcast_to(jnp.array([[1.0, 4.0], [3.0, 2.0]]), (3, 3, 2, 2))  # [.., inputs, outputs]
+      >>> masks = js.pruning.channels({"conv": {"kernel": kernel}}, 0.5)
+      >>> print(masks["conv"]["kernel"].all((0, 1)))  # by input and output
+      [[False  True]
+       [ True False]]
     """
     scores = {
         name: jnp.sqrt(jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - 2))))
@@ -180,6 +251,14 @@ def implicit(
 
     Raises:
       InvalidInput: where nothing is prunable.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> first = {"linear": {"kernel": jnp.ones((5, 3))}, "norm": {"scale": jnp.array([1.0, 1e-5, 0.7])}}
+      >>> masks = js.pruning.implicit({"first": first})
+      >>> print(masks["first"]["norm"]["scale"], masks["first"]["linear"]["kernel"][0])
+      [ True False  True] [ True False  True]
     """
     found = [*layers_of(params, prunable, wiring), *scaled_layers_of(params, prunable, wiring)]
     dead: dict[str, jax.Array] = {}

@@ -22,7 +22,13 @@ Plan: TypeAlias = tuple[tuple[int, Sparsity], ...]
 
 
 def one_shot(sparsity: Sparsity) -> Schedule:
-    """Everything at once (Li et al. 2017)."""
+    """Everything at once (Li et al. 2017).
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.pruning.plan(js.pruning.one_shot(0.9), epochs=20)
+      ((0, 0.9),)
+    """
     return lambda epoch: sparsity
 
 
@@ -33,6 +39,12 @@ def iterative(sparsity: float, rounds: int, every: int) -> Schedule:
 
     Raises:
       InvalidInput: for a sparsity outside [0, 1], or rounds or epochs < 1.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> schedule = js.pruning.iterative(0.9, rounds=2, every=10)
+      >>> [round(schedule(epoch), 3) for epoch in (0, 9, 10, 20)]
+      [0.684, 0.684, 0.9, 0.9]
     """
     _check(sparsity)
     require(rounds >= 1, "rounds", rounds, "a whole number >= 1")
@@ -52,6 +64,12 @@ def cubic(sparsity: float, end: int, *, begin: int = 0, every: int = 1, initial:
 
     Raises:
       InvalidInput: for a sparsity outside [0, 1], epochs out of order, or steps < 1.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> schedule = js.pruning.cubic(0.8, end=4)
+      >>> [round(schedule(epoch), 4) for epoch in range(6)]
+      [0.0, 0.4625, 0.7, 0.7875, 0.8, 0.8]
     """
     _check(sparsity)
     _check(initial)
@@ -68,7 +86,13 @@ def cubic(sparsity: float, end: int, *, begin: int = 0, every: int = 1, initial:
 
 
 def plan(schedule: Schedule, epochs: int) -> Plan:
-    """What the schedule says for a training of `epochs` >= 0: where it changes, and the first of it."""
+    """What the schedule says for a training of `epochs` >= 0: where it changes, and the first of it.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.pruning.plan(js.pruning.cubic(0.5, end=4, every=2), epochs=20)  # before epochs 0, 2 and 4
+      ((0, 0.0), (2, 0.4375), (4, 0.5))
+    """
     values = [(epoch, schedule(epoch)) for epoch in range(max(1, epochs))]
     return tuple(value for index, value in enumerate(values) if index == 0 or value[1] != values[index - 1][1])
 

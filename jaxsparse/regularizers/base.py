@@ -67,7 +67,28 @@ class Regularizer:
 
 class Decoupled(Regularizer):
     """What acts after the optimizer's step, and needs its learning rate: `transformation(learning_rate, mask)` is an
-    optax transformation that gets what the optimizer would add to the weights, and the weights."""
+    optax transformation that gets what the optimizer would add to the weights, and the weights.
+
+    Example:
+      One of your own, after every step all weights into [-1, 1]:
+
+      >>> from dataclasses import dataclass
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> @jax.tree_util.register_dataclass
+      ... @dataclass(frozen=True)
+      ... class Clipped(js.regularizers.Decoupled):
+      ...     def transformation(self, learning_rate, mask=None):
+      ...         clip = lambda u, w: jnp.clip(w + u, -1.0, 1.0) - w
+      ...         return optax.stateless(lambda updates, params: jax.tree.map(clip, updates, params))
+      >>> tx = js.sgd(1.0, regularizer=Clipped())
+      >>> w = jnp.array([0.5])
+      >>> updates, state = tx.update(jnp.array([-3.0]), tx.init(w), w)
+      >>> print(w + updates)
+      [1.]
+    """
 
     def transformation(self, learning_rate: LearningRate, mask: Mask | None = None) -> optax.GradientTransformation:
         """What comes last, after the scaling by the learning rate; `mask` chooses the parameters (default: all)."""
@@ -117,6 +138,26 @@ class Penalty(WithStrength):
 
     Raises:
       ValueError: if a concrete strength is out of range.
+
+    Example:
+      One of your own, L1 on everything:
+
+      >>> from dataclasses import dataclass
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> @jax.tree_util.register_dataclass
+      ... @dataclass(frozen=True)
+      ... class L1(js.regularizers.Penalty):
+      ...     def transformation(self, mask=None):
+      ...         add = lambda g, w: g + self.strength * jnp.sign(w)
+      ...         return optax.stateless(lambda updates, params: jax.tree.map(add, updates, params))
+      >>> tx = js.sgd(0.1, regularizer=L1(0.5))
+      >>> w = jnp.array([2.0, -2.0])
+      >>> updates, state = tx.update(jnp.zeros(2), tx.init(w), w)
+      >>> [round(float(update), 3) for update in updates]
+      [-0.05, 0.05]
     """
 
     def transformation(self, mask: Mask | None = None) -> optax.GradientTransformation:

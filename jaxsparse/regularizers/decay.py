@@ -47,6 +47,17 @@ class DecoupledDecay(Decoupled):
 
     Raises:
       ValueError: if a concrete strength is out of range, or the scale is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = jnp.array([1.0])
+      >>> for scale in ("schedule", "learning_rate"):
+      ...     tx = js.adam(1e-2, regularizer=js.DecoupledDecay(1e-2, scale=scale))
+      ...     updates, state = tx.update(jnp.zeros(1), tx.init(w), w)
+      ...     print(f"{scale}: {updates[0]:.4f}")
+      schedule: -0.0100
+      learning_rate: -0.0001
     """
 
     strength: Scalar
@@ -92,6 +103,17 @@ class CautiousDecay(DecoupledPenalty):
 
     Raises:
       ValueError: if a concrete strength is out of range.
+
+    Example:
+      A step of SGD makes the first weight larger and the second smaller: it alone decays.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.sgd(0.1, regularizer=js.regularizers.CautiousDecay(0.5))
+      >>> w = jnp.array([1.0, 1.0])
+      >>> updates, state = tx.update(jnp.array([-1.0, 1.0]), tx.init(w), w)
+      >>> [round(float(update), 3) for update in updates]
+      [0.1, -0.15]
     """
 
     @property
@@ -122,6 +144,15 @@ class DecayToStart(DecoupledPenalty):
 
     Raises:
       ValueError: if a concrete strength is out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.sgd(0.1, regularizer=js.regularizers.DecayToStart(1.0))
+      >>> start = jnp.array([1.0])
+      >>> w = js.simulate(tx, start, jnp.zeros((50, 1)).at[0].set(5.0))  # one gradient that takes it away
+      >>> print(", ".join(f"{w[step, 0]:.2f}" for step in (0, 1, 10, 50)))
+      1.00, 0.50, 0.81, 1.00
     """
 
     @property

@@ -39,6 +39,20 @@ class GroupLasso(Penalty):
 
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
+
+    Example:
+      The penalty pulls a filter along its direction, with the same force however small it is.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> params = {"kernel": jnp.array([[3.0, 0.3], [4.0, 0.4]])}  # two units, in columns
+      >>> transformation = js.GroupLasso(0.1, weighted=False).transformation()
+      >>> gradients = {"kernel": jnp.zeros((2, 2))}
+      >>> changed, state = transformation.update(gradients, transformation.init(params), params)
+      >>> print(np.asarray(changed["kernel"], float).round(3))
+      [[0.06 0.06]
+       [0.08 0.08]]
     """
 
     weighted: bool = True
@@ -74,6 +88,19 @@ class ProximalGroupLasso(DecoupledPenalty):
 
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a kernel.
+
+    Example:
+      The second unit's norm is less than the step takes off, so it is exactly zero.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> import jaxsparse as js
+      >>> tx = js.sgd(1.0, regularizer=js.ProximalGroupLasso(0.6, weighted=False))
+      >>> params = {"kernel": jnp.array([[3.0, 0.3], [4.0, 0.4]])}
+      >>> updates, state = tx.update({"kernel": jnp.zeros((2, 2))}, tx.init(params), params)
+      >>> print(np.asarray(params["kernel"] + updates["kernel"], float).round(2))
+      [[2.64 0.  ]
+       [3.52 0.  ]]
     """
 
     weighted: bool = True

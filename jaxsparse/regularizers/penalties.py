@@ -24,6 +24,15 @@ class CoupledL2(Penalty):
 
     Raises:
       ValueError: if a concrete strength is out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w, gradient = jnp.array([2.0]), jnp.array([1.0])
+      >>> transformation = js.CoupledL2(0.1).transformation()
+      >>> changed, state = transformation.update(gradient, transformation.init(w), w)
+      >>> print(f"{changed[0]:.1f}")
+      1.2
     """
 
     @property
@@ -48,6 +57,16 @@ class BatchNormL1(Penalty):
 
     Raises:
       ValueError: if a concrete strength is out of range; at `init`, if no parameter (that `mask` chooses) is a scale.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"norm": {"scale": jnp.array([0.5, -0.5, 0.0]), "bias": jnp.ones(3)}}
+      >>> gradients = {"norm": {"scale": jnp.zeros(3), "bias": jnp.zeros(3)}}
+      >>> transformation = js.BatchNormL1(0.01).transformation()
+      >>> changed, state = transformation.update(gradients, transformation.init(params), params)
+      >>> [round(float(g), 3) for g in changed["norm"]["scale"]], float(changed["norm"]["bias"].max())
+      ([0.01, -0.01, 0.0], 0.0)
     """
 
     @property

@@ -66,6 +66,12 @@ def resolve(optimizer: object, field: str = "optimizer") -> Rule:
 
     Raises:
       InvalidInput: for what is none of these, or has the name of another rule.
+
+    Example:
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> [js.rules.resolve(meant).name for meant in ("adam", js.adam, optax.lion, "optax:yogi")]
+      ['adam', 'adam', 'optax:lion', 'optax:yogi']
     """
     if isinstance(optimizer, Rule):
         optimizer.registered()
@@ -108,6 +114,19 @@ def optimizer(
 
     Raises:
       InvalidInput: for an unknown name, convention or hyperparameter, or a concrete number out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> w = jnp.array([1.0])
+      >>> for name in ("adam", "nadam", optax.lion):
+      ...     tx = js.optimizer(name, 1e-3, regularizer=js.DecoupledDecay(1e-4))
+      ...     updates, state = tx.update(jnp.array([0.5]), tx.init(w), w)
+      ...     print(f"{updates[0]:.4f}")
+      -0.0011
+      -0.0012
+      -0.0011
     """
     rule = resolve(name)
     return rule(learning_rate, regularizer=regularizer, convention=convention, mask=mask, **hyper)
@@ -118,6 +137,11 @@ def defaults(name: object, convention: str = "torch") -> dict[str, float | bool]
 
     Raises:
       InvalidInput: for an unknown name or convention.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> js.rules.defaults("adam", "torch")["eps"], js.rules.defaults("adam", "keras")["eps"]
+      (1e-08, 1e-07)
     """
     return resolve(name).defaults(convention)
 

@@ -43,6 +43,13 @@ def adadelta(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = js.simulate(js.adadelta(1.0, regularizer=js.CoupledL2(1e-3)), jnp.ones(1), jnp.zeros((3000, 1)))
+      >>> print(", ".join(f"{w[step, 0]:.2f}" for step in (0, 1000, 2000, 3000)))
+      1.00, 0.37, 0.14, 0.05
     """
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, rho=rho, eps=eps)
 

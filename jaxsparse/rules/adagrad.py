@@ -41,6 +41,15 @@ def adagrad(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      Steps become shorter with the sum of squares, so a weight decays ever more slowly.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = js.simulate(js.adagrad(1e-2, regularizer=js.CoupledL2(1e-3)), jnp.ones(1), jnp.zeros((3000, 1)))
+      >>> print(", ".join(f"{w[step, 0]:.2f}" for step in (0, 1000, 2000, 3000)))
+      1.00, 0.46, 0.29, 0.20
     """
     hyper = {"eps": eps, "initial_accumulator_value": initial_accumulator_value}
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, **hyper)

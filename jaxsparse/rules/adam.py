@@ -47,6 +47,19 @@ def adam(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      Without a loss gradient a step is as long as the learning rate, whatever the strength.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = jnp.array([1.0])
+      >>> for strength in (1e-3, 1e-5):
+      ...     tx = js.adam(1e-3, regularizer=js.CoupledL2(strength))
+      ...     updates, state = tx.update(jnp.zeros(1), tx.init(w), w)
+      ...     print(f"{strength}: {updates[0]:.5f}")
+      0.001: -0.00100
+      1e-05: -0.00100
     """
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, b1=b1, b2=b2, eps=eps)
 

@@ -46,6 +46,14 @@ def adamax(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.adamax(2e-3, regularizer=js.CoupledL2(1e-4))
+      >>> w = js.simulate(tx, jnp.ones(1), jnp.zeros((1000, 1)))
+      >>> print(f"{w[-1, 0]:.2f} after 1000 steps without a loss gradient")
+      0.03 after 1000 steps without a loss gradient
     """
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, b1=b1, b2=b2, eps=eps)
 

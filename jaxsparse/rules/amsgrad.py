@@ -52,6 +52,19 @@ def amsgrad(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      It remembers the largest gradient: after one of 1 the penalty moves hardly anything, where Adam forgets.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> gradients = jnp.zeros((3000, 1)).at[0].set(1.0)
+      >>> l2 = js.CoupledL2(1e-3)
+      >>> for rule in (js.amsgrad, js.adam):
+      ...     w = js.simulate(rule(1e-3, b2=0.99, regularizer=l2), jnp.ones(1), gradients)
+      ...     print(f"{rule.__name__}: {abs(w[-1, 0]):.2f}")
+      amsgrad: 0.97
+      adam: 0.00
     """
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, b1=b1, b2=b2, eps=eps)
 

@@ -31,6 +31,18 @@ def averaged(
 def evaluated(state: Tree, params: Tree) -> Tree:
     """The weights that a network is evaluated with: x where the optimizer's state is Schedule-Free's, however deep,
     `(y - (1 - b1) z) / b1`, and else the weights themselves. Both may have axes of cells in front.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.optimizer("schedule_free_sgd", 0.5)
+      >>> y = jnp.array([1.0])
+      >>> state = tx.init(y)
+      >>> for gradient in (1.0, 1.0, 1.0):
+      ...     updates, state = tx.update(jnp.array([gradient]), state, y)
+      ...     y = y + updates
+      >>> print(f"trained {y[0]:.3f}, evaluated {js.rules.evaluated(state, y)[0]:.3f}")
+      trained -0.050, evaluated 0.000
     """
 
     def found(node: Any) -> bool:

@@ -35,6 +35,13 @@ def of(factory: Any, name: str | None = None, field: str = "optimizer") -> Rule:
 
     Raises:
       InvalidInput: for anything else, or where another rule has that name.
+
+    Example:
+      >>> import optax
+      >>> import jaxsparse as js
+      >>> lion = js.rules.of(lambda rate, b1=0.95: optax.lion(rate, b1=b1), name="lion-95")
+      >>> lion.name, js.rules.defaults(lion)
+      ('lion-95', {'b1': 0.95})
     """
     require(callable(factory), field, factory, _EXPECTED)
     own = getattr(sys.modules.get(getattr(factory, "__module__", "")), "RULE", None)

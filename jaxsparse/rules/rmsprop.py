@@ -41,6 +41,17 @@ def rmsprop(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      The first step is longer than the learning rate by `1 / sqrt(1 - decay)`: nothing corrects the bias.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.rmsprop(1e-3, decay=0.99, regularizer=js.CoupledL2(1e-3))
+      >>> w = jnp.array([1.0])
+      >>> updates, state = tx.update(jnp.zeros(1), tx.init(w), w)
+      >>> print(f"{updates[0]:.3f}")
+      -0.010
     """
     return RULE(learning_rate, regularizer=regularizer, convention=convention, mask=mask, decay=decay, eps=eps)
 

@@ -99,6 +99,12 @@ class Rule:
 
     Raises:
       InvalidInput: naming the field and the allowed values.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> adam = js.rules.KNOWN["adam"]
+      >>> adam.label, adam.learning_rate, sorted(adam.forms)
+      ('Adam', 0.001, ['keras', 'optax', 'paper', 'torch'])
     """
 
     name: str

@@ -40,6 +40,17 @@ def sgd(
 
     Raises:
       ValueError: for an unknown convention, or a concrete number out of range.
+
+    Example:
+      Without a loss gradient a step takes `learning_rate * strength` of the weight.
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> tx = js.sgd(0.1, momentum=0.9, regularizer=js.CoupledL2(1e-3))
+      >>> w = jnp.array([1.0])
+      >>> updates, state = tx.update(jnp.zeros(1), tx.init(w), w)
+      >>> print(f"{updates[0]:.6f}")
+      -0.000100
     """
     return RULE(
         learning_rate, regularizer=regularizer, convention=convention, mask=mask, momentum=momentum, nesterov=nesterov

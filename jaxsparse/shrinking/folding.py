@@ -38,7 +38,22 @@ ROUNDING = 64
 
 
 class Borders(StrEnum):
-    """What to do with a constant that zero padding makes differ near the borders."""
+    """What to do with a constant that zero padding makes differ near the borders.
+
+    Example:
+      A dead unit puts out the constant relu(0.5), and zeros around the image make its sum smaller near the borders:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.BatraNet(2, shape=(8, 8, 1), widths=(2, 3), head=(), rngs=nnx.Rngs(0))
+      >>> model.convolutions[0].kernel[..., 0], model.convolutions[0].bias[0] = 0.0, 0.5
+      >>> for borders in js.shrinking.Borders:
+      ...     smaller, report = js.shrink(model, jnp.ones((1, 8, 8, 1)), borders=borders)
+      ...     print(borders, report.widths["convolutions/0"], smaller.convolutions[1].bias.shape)
+      keep (2, 2) (3,)
+      map (2, 1) (8, 8, 3)
+    """
 
     KEEP = "keep"
     """the units that put it out stay"""

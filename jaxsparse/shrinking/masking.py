@@ -31,7 +31,23 @@ def dead_by_scale(model: nnx.Module, tolerance: float, example: Any = None) -> d
     L2 norm below it. What the model puts out is not counted.
 
     Args:
+      tolerance: >= 0, of |gamma| and of the norm alike.
       example: what the model takes, or its shapes; without, the layers are told by names.
+
+    Returns:
+      Booleans `[units]` by layer.
+
+    Raises:
+      InvalidInput: for a tolerance that is not finite or < 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> model.hidden[0].norm.scale[...] = jnp.array([1.0, 0.1, 0.01, 0.001])
+      >>> print(js.shrinking.dead_by_scale(model, 0.05)["hidden/0"])
+      [False False  True  True]
     """
     hidden = [layer for layer in layers_of(model, example) if not layer.output]
     seen = sparsity.magnitudes(hidden, nnx.state(model, nnx.Param), {})
@@ -78,6 +94,18 @@ def masked(
     Raises:
       InvalidInput: for a layer that the model lacks, an array of another shape, or a constant where the layer has
         neither beta nor bias to hold it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), initial_beta=0.5, rngs=nnx.Rngs(0))
+      >>> dead = {"hidden/0": jnp.array([False, True, False, False])}
+      >>> norm = js.shrinking.masked(model, dead).hidden[0].norm
+      >>> print(norm.scale[...], norm.bias[...])
+      [1. 0. 1. 1.] [0.5 0.5 0.5 0.5]
+      >>> print(js.shrinking.masked(model, dead, constants={"hidden/0": jnp.zeros(4)}).hidden[0].norm.bias[...])
+      [0.5 0.  0.5 0.5]
     """
     layers = layers_of(model) if layers is None else layers
     masks = by_layer(layers, dead, "dead", "booleans")

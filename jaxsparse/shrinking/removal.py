@@ -77,6 +77,22 @@ def shrink(
 
     Raises:
       InvalidInput: for a layer that the model lacks, an array of the wrong shape, or a number out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model, x = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0)), jnp.ones((5, 3))
+      >>> model.eval()
+      >>> model.hidden[0].norm.scale[1] = 0.0
+      >>> smaller, report = js.shrink(model, x)
+      >>> model.head.kernel.shape, smaller.head.kernel.shape, bool(jnp.allclose(model(x), smaller(x), atol=1e-5))
+      ((4, 2), (3, 2), True)
+      >>> print(report)
+      layer     units    dead  folded  kept dead   after
+      head          2       0       0          0       2
+      hidden/0      4       1       0          0       3
+      parameters 30 -> 23 (76.7 %)
     """
     for name, value in (("round_to", round_to), ("min_width", min_width)):
         require(isinstance(value, int | np.integer) and value >= 1, name, value, "a whole number >= 1")
@@ -330,6 +346,15 @@ def parameters_left(model: nnx.Module, example: Any) -> Callable[[Dead], int]:
 
     Returns:
       From booleans `[units]` by layer, true for dead ones, to a number of scalars.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> count = js.shrinking.parameters_left(model, jnp.ones((1, 3)))
+      >>> count({}), count({"hidden/0": jnp.array([False, True, False, False])})  # 3 + 2 weights, gamma and beta go
+      (30, 23)
     """
     program = trace(model, example)
     state = nnx.state(model)

@@ -16,7 +16,18 @@ from jaxsparse.trees import Tree, flatten
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer, named as in `sparsity.measure`."""
+    """One layer, named as in `sparsity.measure`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), initial_beta=0.5, rngs=nnx.Rngs(0))
+      >>> model.hidden[0].norm.scale[1] = 0.0
+      >>> layer = js.shrink(model, jnp.ones((5, 3)))[1].layers["hidden/0"]
+      >>> layer.before, layer.after, layer.kept, layer.folded  # the dead unit's relu(0.5) is in the head's bias now
+      (4, 3, array([0, 2, 3]), array([1]))
+    """
 
     dead: np.ndarray
     """booleans `[units]`: those asked for"""
@@ -45,7 +56,21 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `shrink` did."""
+    """What `shrink` did.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+      >>> model.hidden[0].norm.scale[1] = 0.0
+      >>> _, report = js.shrink(model, jnp.ones((5, 3)))
+      >>> report.widths, report.removed, report.parameters_before, report.parameters_after
+      ({'head': (2, 2), 'hidden/0': (4, 3)}, {'hidden/0': 1}, 30, 23)
+      >>> averages = report.apply(nnx.state(model, nnx.Param))  # of moving averages of the weights, say
+      >>> averages["head"]["kernel"].shape
+      (3, 2)
+    """
 
     layers: Mapping[str, LayerReport]
     cut: Cut

@@ -18,7 +18,14 @@ million of a Gaussian is left."""
 
 
 def deviation(weights: jax.Array) -> jax.Array:
-    """Standard deviation of all weights of a layer (divided by their number), a scalar."""
+    """Standard deviation of all weights of a layer (divided by their number), a scalar.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> float(js.thresholding.deviation(jnp.array([[1.0, 5.0], [1.0, 5.0]])))
+      2.0
+    """
     return jnp.std(weights)
 
 
@@ -30,6 +37,12 @@ def gaussian(weights: jax.Array, sparsity: jax.Array | float) -> jax.Array:
     Args:
       weights: of one layer.
       sparsity: wanted share s of zeros, in [0, 1).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> [round(float(js.thresholding.gaussian(jnp.ones(3), share)), 3) for share in (0.0, 0.5, 0.85, 0.99)]
+      [0.0, 0.674, 1.44, 2.576]
     """
     return math.sqrt(2) * erfinv(jnp.asarray(sparsity, weights.dtype))
 
@@ -38,6 +51,11 @@ def gaussian_share(bound: jax.Array) -> jax.Array:
     """Share of a Gaussian with mean zero that is within b standard deviations, `erf(b / sqrt(2))`, in [0, 1).
 
     Retsinas et al. 2020, equation 5, with b relative to sigma: the inverse of `gaussian`.
+
+    Example:
+      >>> import jaxsparse as js
+      >>> [round(float(js.thresholding.gaussian_share(bound)), 3) for bound in (0.0, 1.0, 2.0)]
+      [0.0, 0.683, 0.954]
     """
     return erf(bound / math.sqrt(2))
 
@@ -52,6 +70,16 @@ def binary_search(weights: jax.Array, sparsity: jax.Array | float, margin: float
       weights: of one layer.
       sparsity: wanted share s of zeros, in [0, 1).
       margin: > 0, a share.
+
+    Example:
+      Weights that are uniform, not Gaussian:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = jnp.linspace(-1, 1, 10_000)
+      >>> bounds = js.thresholding.binary_search(w, 0.85), js.thresholding.gaussian(w, 0.85)
+      >>> [round(float((js.thresholding.hard_shrink(w, bound) == 0).mean()), 2) for bound in bounds]
+      [0.85, 0.83]
     """
     magnitudes, sigma = jnp.abs(weights), deviation(weights)
     sparsity = jnp.asarray(sparsity, magnitudes.dtype)

@@ -31,12 +31,26 @@ def density(bounds: Mapping[str, jax.Array], shares: Mapping[str, float]) -> jax
     Args:
       bounds: scalars by name of the kernel, relative to its standard deviation.
       shares: c_i >= 0 by the same names, which sum to one.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> bounds = {"first/kernel": jnp.array(0.0), "second/kernel": jnp.array(1.0)}  # of the second, 68 % are zero
+      >>> round(float(js.thresholding.density(bounds, {"first/kernel": 0.25, "second/kernel": 0.75})), 3)
+      0.488
     """
     return 1 - jnp.sum(jnp.stack([share * gaussian_share(bounds[name]) for name, share in shares.items()]))
 
 
 def unconstrained(density: jax.Array, budget: jax.Array | float) -> jax.Array:
-    """The density itself (equation 7); the budget is ignored."""
+    """The density itself (equation 7); the budget is ignored.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> [round(float(js.thresholding.unconstrained(jnp.array(left), budget=0.15)), 4) for left in (0.25, 0.15, 0.05)]
+      [0.25, 0.15, 0.05]
+    """
     del budget
     return density
 
@@ -46,12 +60,25 @@ def squared(density: jax.Array, budget: jax.Array | float) -> jax.Array:
 
     Args:
       budget: share to be left, in (0, 1]: 0.15 for a sparsity of 85 %.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> [round(float(js.thresholding.squared(jnp.array(left), budget=0.15)), 4) for left in (0.25, 0.15, 0.05)]
+      [0.01, 0.0, 0.01]
     """
     return (density - budget) ** 2
 
 
 def excess(density: jax.Array, budget: jax.Array | float) -> jax.Array:
-    """`max(density - budget, 0)` (equation 11), least wherever the density is within the budget."""
+    """`max(density - budget, 0)` (equation 11), least wherever the density is within the budget.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> [round(float(js.thresholding.excess(jnp.array(left), budget=0.15)), 4) for left in (0.25, 0.15, 0.05)]
+      [0.1, 0.0, 0.0]
+    """
     return jnp.maximum(density - budget, 0)
 
 
@@ -88,6 +115,21 @@ def shares(name: str, model: nnx.Module, example: Any, kernels: tuple[str, ...])
       model: with arrays or their shapes.
       example: an input with batch axis, or its shape; looked at for `flops` only.
       kernels: their names.
+
+    Example:
+      A 5x5 convolution to 4 channels, at 8x8 places, has nearly all multiplications:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> from flax import nnx
+      >>> model = js.models.BasicNet(10, shape=(8, 8, 1), widths=(4,), head=(), rngs=nnx.Rngs(0))
+      >>> kernels = ("convolutions/0/linear/kernel", "head/kernel")
+      >>> for name in js.thresholding.SHARES:
+      ...     found = js.thresholding.shares(name, model, jnp.ones((1, 8, 8, 1)), kernels)
+      ...     print(name, [round(share, 3) for share in found.values()])
+      average [0.5, 0.5]
+      parameters [0.714, 0.286]
+      flops [0.994, 0.006]
     """
     params = flatten(nnx.as_pure(nnx.state(model, nnx.Param)))
     weights = _WEIGHTINGS[name]({kernel: params[kernel].size for kernel in kernels}, lambda: macs(model, example))

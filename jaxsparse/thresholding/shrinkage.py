@@ -31,6 +31,18 @@ def hard_shrink(weights: jax.Array, bound: jax.Array | float, *, straight_throug
 
     Returns:
       An array like the weights.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> w = jnp.array([-2.0, -0.1, 0.1, 2.0])  # sigma is 1.416
+      >>> print(js.thresholding.hard_shrink(w, 0.5))
+      [-2.  0.  0.  2.]
+      >>> print(jax.grad(lambda w: js.thresholding.hard_shrink(w, 0.5).sum())(w))
+      [1. 1. 1. 1.]
+      >>> print(jax.grad(lambda w: js.thresholding.hard_shrink(w, 0.5, straight_through=False).sum())(w))
+      [1. 0. 0. 1.]
     """
     sigma = jax.lax.stop_gradient(deviation(weights))
     if straight_through:
@@ -69,6 +81,15 @@ def apply(params: Tree, bounds: Mapping[str, jax.Array], *, straight_through: bo
 
     Raises:
       KeyError: for a bound of a parameter that is not there.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsparse as js
+      >>> params = {"dense": {"kernel": jnp.array([[-2.0, -0.1], [0.1, 2.0]]), "bias": jnp.array([0.1, 0.1])}}
+      >>> effective = js.thresholding.apply(params, {"dense/kernel": jnp.array(0.5)})
+      >>> print(effective["dense"]["kernel"], effective["dense"]["bias"])
+      [[-2.  0.]
+       [ 0.  2.]] [0.1 0.1]
     """
     leaves = flatten(params)
     shrunk = {name: hard_shrink(leaves[name], bounds[name], straight_through=straight_through) for name in bounds}
