@@ -45,7 +45,7 @@ class Run:
     """
 
     data: Any = "digits"
-    """data set: a name (`jaxsparse data list`), a file or folder, or a `data.Source`"""
+    """data set: a name (`jaxsparse data list`), a file or folder, or what `data.arrays` gives"""
     model: Any = "mlp"
     """network: a name, or what makes one, `model(rngs=..) -> nnx.Module`"""
     width: float = 1.0

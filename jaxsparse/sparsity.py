@@ -13,13 +13,14 @@ function behind it: see `jaxsparse.tracing.units`. It is dead
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, reduce
 from html import escape
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -207,6 +208,9 @@ def silence(model: nnx.Module, dead: Mapping[str, jax.Array], found: Sequence[La
       dead: booleans `[units]` by layer, as in `js.measure(..).dead["scale"]`; other layers are left as they are.
       found: the layers; those that names tell where not given.
 
+    Raises:
+      InvalidInput: for a layer that the model lacks.
+
     Example:
       >>> import jax.numpy as jnp
       >>> import jaxsparse as js
@@ -218,6 +222,8 @@ def silence(model: nnx.Module, dead: Mapping[str, jax.Array], found: Sequence[La
     """
     found = layers(model) if found is None else found
     names, parts = names_of(found), dict[str, Any]()
+    for name in dead:
+        require(name in names, "dead", name, f"by layers of the model: {' '.join(layer.name for layer in found)}")
     for layer in found:
         for name in dead:
             if names.get(name) == layer.name:
@@ -419,6 +425,26 @@ def judge(seen: Mapping[str, Units], thresholds: Thresholds) -> Sparsity:
     return Sparsity(ByLayer(seen, aliases), dead)
 
 
+class _Active(NamedTuple):
+    """What activations were so far, each of a layer's units `[units]`."""
+
+    largest: jax.Array
+    rate: jax.Array
+    positions: jax.Array
+    """how many the rate is the mean over"""
+
+
+def _active(calls: list[jax.Array], before: _Active | None) -> _Active:
+    count = sum(math.prod(activation.shape[:-1]) for activation in calls)
+    each = [(activation != 0).sum(tuple(range(activation.ndim - 1)), dtype=jnp.float32) for activation in calls]
+    rate, positions = sum(each, jnp.zeros(())) / count, jnp.asarray(count, jnp.float32)
+    if before is None:
+        return _Active(_largest(calls), rate, positions)
+    total = before.positions + positions
+    mean = before.rate + (rate - before.rate) * (positions / total)
+    return _Active(jnp.maximum(before.largest, _largest(calls)), mean, total)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _seen(
     function: Callable[[Any, Any], Any],
@@ -426,15 +452,17 @@ def _seen(
     only: str,
     params: Tree,
     x: Any,
-    before: Mapping[str, jax.Array],
-) -> tuple[dict[str, jax.Array], dict[str, Units]]:
-    """Largest activations of a batch and those before, and all magnitudes. Compiled once for the same function (the
-    same structure of a model) and shapes."""
+    before: Mapping[str, _Active],
+) -> tuple[dict[str, _Active], dict[str, Units]]:
+    """Activations of a batch and those before, and all magnitudes. Compiled once for the same function (the same
+    structure of a model) and shapes."""
     found = tracing.wiring(function, params, x, trainable)
-    peaks = {name: _largest(calls) for name, calls in found.activations(params, x, only).items() if calls}
-    largest = {name: jnp.maximum(value, before.get(name, value)) for name, value in peaks.items()}
+    called = {name: calls for name, calls in found.activations(params, x, only).items() if calls}
+    active = {name: _active(calls, before.get(name)) for name, calls in called.items()}
     arrays = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
-    return largest, magnitudes([layer for layer in found.hidden if layer.below(only)], arrays, largest)
+    chosen = [layer for layer in found.hidden if layer.below(only)]
+    seen = magnitudes(chosen, arrays, {name: one.largest for name, one in active.items()}).items()
+    return active, {name: replace(layer, rate=active[name].rate if name in active else None) for name, layer in seen}
 
 
 @dataclass(frozen=True, eq=False)
@@ -495,7 +523,7 @@ def measure(
       dead                 50.0 %      50.0 %       0.0 %
     """
     function, params, trainable = _function(model, params)
-    largest: dict[str, Any] = {}
+    active: dict[str, _Active] = {}
     units: dict[str, Units] = {}
     found: tuple[Layer, ...] = ()
     seen_any = False
@@ -507,7 +535,7 @@ def measure(
             own, x = _Filled(function, restored, rebuilt), inputs
             given = {name: leaf for name, leaf in flatten(params).items() if _is_array(leaf)}
         found = tuple(layer for layer in tracing.wiring(own, given, x, trainable).hidden if layer.below(only))
-        largest, units = _seen(own, trainable, only, given, x, largest)
+        active, units = _seen(own, trainable, only, given, x, active)
     require(seen_any, "batches", "none", "at least one batch")
     require(bool(found) or not only, "only", only, "the path of a module that holds layers")
     held = jax.device_get(units)  # a plain dict, in the order of its names

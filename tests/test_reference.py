@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import json
 import re
 from operator import attrgetter
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 import jaxsparse as js
 
-PAGES = (Path(__file__).parents[1] / "docs" / "reference").glob("*.md")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES, NOTEBOOKS = (DOCS / "reference").glob("*.md"), DOCS / "notebooks"
 DIRECTIVE = re.compile(r"^\.\. auto(?:function|class|exception):: jaxsparse\.(\S+)$", re.MULTILINE)
 NAMES = [name for page in sorted(PAGES) for name in DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
 
@@ -34,3 +36,12 @@ def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said: list[str] = []
     runner.run(example, out=said.append)
     assert not runner.failures, "".join(said)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    """They are run when the site is built; what a cell gave once is no evidence."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

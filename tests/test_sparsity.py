@@ -240,3 +240,23 @@ def test_measuring_leaves_classes_alone_that_other_threads_use() -> None:
     js.measure(model, jnp.ones((2, 3)))
     assert calls == [before]
     assert type(model.first) is nnx.Linear
+
+
+def test_rates_of_several_batches() -> None:
+    """Of positions, whatever the sizes of the batches: what a criterion of one's own looks at."""
+    model = Flat(nnx.Rngs(0))
+    batches = [np.random.default_rng(size).normal(size=(size, 6, 6, 1)).astype(np.float32) for size in (5, 2, 9)]
+    seldom = js.Criterion("seldom", lambda units: units.rate, threshold=0.6)
+    found = js.measure(model, batches, thresholds=Thresholds(own=(seldom,)))
+    model.eval()
+    hidden = nnx.relu(model.bn1(model.conv1(np.concatenate(batches))))
+    expected = (np.asarray(hidden) != 0).mean((0, 1, 2))
+    np.testing.assert_allclose(found.units["conv1"].rate, expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.dead["seldom"]["conv1"], expected < 0.6)
+    assert 0 < expected.min() < expected.max() < 1
+
+
+def test_layers_that_are_not_there_cannot_be_silenced() -> None:
+    model = models.MLP(2, shape=(3,), widths=(4,), rngs=nnx.Rngs(0))
+    with pytest.raises(InvalidInput, match="dead must be by layers of the model: head hidden/0, got 'nope'"):
+        sparsity.silence(model, {"nope": jnp.ones(4, bool)})

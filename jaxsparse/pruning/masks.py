@@ -29,7 +29,7 @@ def _like(params: Tree, leaves: list[bool]) -> Tree:
 
 
 def below(path: str) -> Callable[[Tree], Tree]:
-    """Which parameters may be pruned: the kernels of the modules below a path (`"convolutions"`).
+    """Which parameters may be pruned: the kernels of the modules below a path (`"convolutions"`; all, where empty).
 
     Example:
       >>> import jax.numpy as jnp
@@ -42,7 +42,7 @@ def below(path: str) -> Callable[[Tree], Tree]:
 
     def chosen(params: Tree) -> Tree:
         pairs = zip(jax.tree.leaves(kinds(params)), flatten(params), strict=True)
-        return _like(params, [kind == Kind.KERNEL and name.startswith(path + "/") for kind, name in pairs])
+        return _like(params, [kind == Kind.KERNEL and name.startswith(path and path + "/") for kind, name in pairs])
 
     return chosen
 
