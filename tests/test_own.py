@@ -15,6 +15,7 @@ import optax
 import pytest
 from flax import nnx
 from matplotlib.figure import Figure
+from rich.console import Console
 
 import jaxsparse as js
 from jaxsparse import data, files, records, shrinking
@@ -472,3 +473,11 @@ def test_workers_share_a_grid(place: Path, capsys: pytest.CaptureFixture[str]) -
     assert "3 of 3 cells, 1 trained here" in capsys.readouterr().out
     assert files.declared(place / "g" / "grid.json", "out")["seeds"] == [0, 1, 2]
     assert before.keys() == {"run.json"}
+
+
+def test_a_notebook_without_widgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich warns where it can't update a table in place; the table comes in the end, and warnings are errors here."""
+    monkeypatch.setattr("jaxsparse.report.table.console", lambda: Console(force_jupyter=True))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    grid = js.Grid(MINE, net_for_two, ["sgd"], ["none"], seeds=1, epochs=1, batch=50)
+    assert len(list(grid.run(tmp_path / "grid").folder.glob("cells/*/run.json"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Group
@@ -43,7 +44,9 @@ def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder
     started_with: int | None = None
     here = 0
     last: grid.Progress | None = None
-    with Live(console=console, refresh_per_second=4, transient=True) as screen:
+    # A notebook is no terminal: there rich wants ipywidgets, and warns where they are not installed.
+    screen = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+    with screen or nullcontext():
         for last in steps:
             started_with = last.finished if started_with is None else started_with
             here += len(last.ended)
@@ -51,7 +54,7 @@ def follow(steps: Iterable[grid.Progress], declaration: grid.Declaration, folder
             names = " ".join(cell.name for cell in last.current) or "compiling"
             done = last.finished + last.share * len(last.current)
             bar.update(task, description=names, total=last.cells, completed=done, left=left)
-            if console.is_terminal:
+            if screen is not None:
                 if last.finished and (last.ended or summary.is_empty):
                     summary = table.summarize(folder)
                 screen.update(Group(table.terminal(summary), bar))
