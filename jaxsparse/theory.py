@@ -156,7 +156,7 @@ def spectral_radius(learning_rate: float, strength: float, momentum: float = 0.0
 
 
 def best_momentum(learning_rate: float, strength: float, nesterov: bool = False) -> float:
-    """The momentum with which SGD and coupled L2 make a weight vanish fastest, h = learning_rate * strength.
+    """The momentum with which SGD and coupled L2 make a weight vanish fastest, in the long run. h = rate * strength.
 
     Heavy ball: `(1 - sqrt(h))^2`, for 0 < h < 4. Nesterov: `(1 - sqrt(h)) / (1 + sqrt(h))`, for 0 < h < 1. Both roots
     then coincide at `1 - sqrt(h)`, against `1 - h` without momentum. Yaguchi et al. 2018, remark after Proposition
@@ -244,8 +244,9 @@ def cycle_amplitude(learning_rate: float, strength: float, *, eps: float, b1: fl
         a = learning_rate (1 - b1) / (2 (1 + b1)) - eps / strength
 
     or 0 where that is negative: there the weight dies. It is positive exactly where zero is unstable,
-    `learning_rate strength / eps > 2 (1 + b1) / (1 - b1)`, which is 38 for b1 = 0.9. RMSProp settles in this cycle.
-    Adam with momentum does not: it comes in bursts, whose root mean square is close to a (measured: docs/theory.md).
+    `learning_rate strength / eps > 2 (1 + b1) / (1 - b1)`, which is 38 for b1 = 0.9. RMSProp settles in this cycle,
+    unless its squares underflow in the dive before (`dive_depth`; float32 at b2 = 0.99). Adam with momentum does not:
+    it comes in bursts, whose root mean square is close to a (measured: docs/theory.md).
 
     Example:
       >>> import jaxsparse as js

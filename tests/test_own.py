@@ -1,5 +1,6 @@
 """A person's own things in a grid, from outside: data, network, loss, regularizer, figure. Nothing is patched."""
 
+import importlib
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -364,6 +366,15 @@ def test_the_command_line_finds_them(place: Path, capsys: pytest.CaptureFixture[
         assert "model must be given, as a record never imports code" in capsys.readouterr().err
         assert main([*command, "--loss", "own_module:loss", "--model", "own_module:Net"]) == 0
         assert json.loads(capsys.readouterr().out)
+    export = ["export", "small", "--out", "small.stablehlo", "--format", "stablehlo"]
+    assert main(export) == 2
+    assert "model must be given, as a record never imports code" in capsys.readouterr().err
+    assert main([*export, "--model", "own_module:Net"]) == 0
+    exported = jax.export.deserialize((place / "small.stablehlo").read_bytes())
+    module = importlib.import_module("own_module")
+    smaller = js.load("small", like=module.Net(rngs=nnx.Rngs(0)))
+    smaller.eval()
+    np.testing.assert_allclose(exported.call(X[:5]), smaller(X[:5]), rtol=1e-5, atol=1e-6)
     own = ["--loss", "own_module:loss", "--model", "own_module:Net"]
     np.savez(place / "other.npz", x_train=X[:200], y_train=1 - Y[:200], x_test=X[200:], y_test=Y[200:])
     assert main(["measure", str(run), *own, "--data", "other.npz"]) == 2

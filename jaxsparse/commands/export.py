@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,6 +12,7 @@ from jaxsparse import data, records
 from jaxsparse.checks import require, require_choice
 from jaxsparse.export.card import Card
 from jaxsparse.export.loading import folder_of, read
+from jaxsparse.export.own import Own
 from jaxsparse.export.saving import FORMATS, save
 from jaxsparse.grid import keep_compiled
 
@@ -24,6 +25,8 @@ class Export:
     """folder of a run, or a .safetensors file of an export"""
     format: str = "safetensors"
     """safetensors (`jaxsparse.load` reads it back), onnx or stablehlo (both need `pip install 'jaxsparse[export]'`)"""
+    model: str | None = None
+    """package.module:function that made the network, where it is your own"""
     out: Path | None = None
     """file, or folder of the file [the run's, with .FORMAT added]"""
 
@@ -39,12 +42,17 @@ def with_moments(card: Card) -> Card:
     return replace(card, mean=tuple(dataset.mean.tolist()), deviation=tuple(dataset.deviation.tolist()))
 
 
+def _own(model: str, folder: Path) -> tuple[Any, Card]:
+    """A person's own network, and the card of its run."""
+    return Own(model).network(folder), Card.of_run(records.describe(folder))
+
+
 def command(flags: Export, _: str) -> int:
     """The command's action; its exit status."""
     keep_compiled()
     require_choice("format", flags.format, FORMATS)
     source = folder_of(flags.run)
-    model, card = read(source)
+    model, card = read(source) if flags.model is None else _own(flags.model, source)
     whole = source.resolve()  # the run may be `.`
     name = f"{whole.stem if whole.is_file() else whole.name}.{flags.format}"
     out = flags.out or whole.with_name(name)

@@ -84,7 +84,7 @@ class Card:
             model=name_of(run.model),
             shape=description.shape,
             classes=description.classes,
-            built=models.widths_of(run.model, run.width, run.widths),
+            built=models.widths_of(run.model, run.width, run.widths) if models.is_known(run.model) else (),
             head=run.head,
             activation=run.activation,
             slope=run.slope,

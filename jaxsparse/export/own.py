@@ -54,10 +54,19 @@ class Own:
         if run.loss is not None:
             require(self.loss is not None, "loss", None, f"given, as a record never imports code: {run.loss}")
             run = replace(run, loss=importing.function(str(self.loss), "loss"))
+        if self.model is not None:
+            run = replace(run, model=importing.function(self.model, "model"))
+        return Opened(described, self.network(folder), run)
+
+    def network(self, folder: Path) -> Any:
+        """The trained network of a run, in evaluation mode.
+
+        Raises:
+          InvalidInput: where there is none, or `model` is needed, or makes another.
+        """
         if self.model is None:
-            return Opened(described, load(folder), run)
-        run = replace(run, model=importing.function(self.model, "model"))
-        made = run.model(rngs=nnx.Rngs(0))  # pyright: ignore[reportCallIssue]
+            return load(folder)
+        made = importing.function(self.model, "model")(rngs=nnx.Rngs(0))
         require(isinstance(made, nnx.Module), "model", self.model, "what makes an nnx.Module, called with rngs=..")
         made.eval()
-        return Opened(described, load(folder, like=made), run)
+        return load(folder, like=made)
